@@ -1,0 +1,153 @@
+// Package decky holds the rules of fake hosts: their names, keys, addresses, identities, and what a change request does
+// to their services. It is pure: nothing here reads a clock, a database or the network.
+package decky
+
+import (
+	"net/netip"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/decnet/decnet/internal/fault"
+	"github.com/decnet/decnet/internal/service"
+)
+
+// FleetScope is the scope of deckies that belong to no topology.
+const FleetScope = "fleet"
+
+// State is what is known about a decky as a whole.
+type State string
+
+// The states of a decky.
+const (
+	Pending     State = "pending"
+	Running     State = "running"
+	Reconciling State = "reconciling"
+	Degraded    State = "degraded"
+	Failed      State = "failed"
+	Quarantined State = "quarantined"
+	TearingDown State = "tearing_down"
+	TornDown    State = "torn_down"
+)
+
+// Decky is one fake host with the services of one revision.
+type Decky struct {
+	ID          uuid.UUID
+	Scope       string
+	Name        string
+	Key         string
+	IP          netip.Addr
+	Archetype   string // "" when none was chosen
+	Distro      string
+	Hostname    string
+	NmapOS      string
+	State       State
+	StateReason string
+	// Revision is the number of the active revision, 0 before the first.
+	Revision int
+	Services []Service
+	// Removed marks the revision in which nothing of the decky is left.
+	Removed        bool
+	Endpoints      []Endpoint
+	CreatedAt      time.Time
+	LastActivityAt *time.Time
+}
+
+// Service is one service of a revision, in the order they were added.
+type Service struct {
+	Name        string
+	Config      service.Config
+	SavedConfig service.Config // nil when nothing is saved but not applied
+	// Revision is the number of the decky revision that last changed this decoy's input.
+	Revision  int
+	ExpiresAt *time.Time
+}
+
+// Endpoint is where a service can really be reached.
+type Endpoint struct {
+	Service  string
+	Protocol string
+	Port     uint16 // the service's own port
+	Listen   netip.AddrPort
+}
+
+var (
+	namePattern   = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+	uuidPrefix    = regexp.MustCompile(`^[0-9a-f]{8}-`)
+	reservedNames = []string{"events", "services", "archetypes", "deploy"}
+)
+
+// CheckFleetName returns an Unprocessable fault (decky_name_invalid) unless name may be given to a fleet decky. A name
+// that looks like a topology decky's key is refused: the two would share artifact folders.
+func CheckFleetName(name string) error {
+	switch {
+	case !namePattern.MatchString(name):
+		return badName("must start with a lower-case letter or digit and hold only those and hyphens, at most 63")
+	case slices.Contains(reservedNames, name):
+		return badName("is reserved")
+	case uuidPrefix.MatchString(name):
+		return badName("must not start with eight hexadecimal digits and a hyphen")
+	}
+	return nil
+}
+
+func badName(why string) error {
+	return fault.New(fault.Unprocessable, "decky_name_invalid", "the name %s", why).
+		With(fault.Field{Location: "body.name", Message: why})
+}
+
+// NotFound is the fault for a decky that is not there.
+func NotFound() *fault.Error {
+	return fault.New(fault.NotFound, "decky_not_found", "there is no such decky")
+}
+
+// Find returns the index of a service in services, or -1.
+func Find(services []Service, name string) int {
+	return slices.IndexFunc(services, func(s Service) bool { return s.Name == name })
+}
+
+// AddService returns services with one more at the end, stamped with the revision that adds it. A service that is
+// already there is a Conflict (service_already_present), as is one whose port another holds (port_in_use).
+func AddService(services []Service, add Service) ([]Service, error) {
+	if Find(services, add.Name) >= 0 {
+		return nil, fault.New(fault.Conflict, "service_already_present", "%s is already on the decky", add.Name)
+	}
+	if holder, port, taken := portHolder(services, add.Name); taken {
+		return nil, fault.New(fault.Conflict, "port_in_use", "%s needs %s/%d, which %s holds", add.Name, port.Protocol, port.Number, holder)
+	}
+	return append(slices.Clone(services), add), nil
+}
+
+// RemoveService returns services without name, the others in their order. A service that is not there is a Conflict
+// (service_not_present). Removing the last one is allowed.
+func RemoveService(services []Service, name string) ([]Service, error) {
+	i := Find(services, name)
+	if i < 0 {
+		return nil, fault.New(fault.Conflict, "service_not_present", "the service is not on the decky")
+	}
+	return slices.Delete(slices.Clone(services), i, i+1), nil
+}
+
+// Names returns the slugs of services in order; never nil.
+func Names(services []Service) []string {
+	names := make([]string, len(services))
+	for i, s := range services {
+		names[i] = s.Name
+	}
+	return names
+}
+
+func portHolder(services []Service, name string) (holder string, port service.Port, taken bool) {
+	wanted, _ := service.Lookup(name)
+	for _, s := range services {
+		held, _ := service.Lookup(s.Name)
+		for _, p := range held.Ports {
+			if slices.Contains(wanted.Ports, p) {
+				return s.Name, p, true
+			}
+		}
+	}
+	return "", service.Port{}, false
+}
