@@ -1,0 +1,56 @@
+package process
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/google/uuid"
+
+	"github.com/decnet/decnet/internal/runtime"
+)
+
+// record is state.json. It is written before a decoy is forked (PID zero), after the fork, when it is ready, when it
+// is verified, when it failed and before it is told to end; only a holder of the log's lock, or the starter of the running decoy, writes it.
+type record struct {
+	DeckyKey   string             `json:"decky_key"`
+	Service    string             `json:"service"`
+	Revision   int64              `json:"revision"`
+	BootID     uuid.UUID          `json:"boot_id"`
+	LogOffset  int64              `json:"log_offset"` // where this boot's lines begin
+	KernelBoot string             `json:"kernel_boot,omitempty"`
+	PID        int                `json:"pid,omitempty"`
+	Start      uint64             `json:"start,omitempty"` // clock ticks after the kernel's boot
+	Ready      bool               `json:"ready,omitempty"`
+	Verified   bool               `json:"verified,omitempty"`
+	Endpoints  []runtime.Endpoint `json:"endpoints,omitempty"`
+	Stopping   bool               `json:"stopping,omitempty"` // PID was told to end, or is about to be
+	Failure    string             `json:"failure,omitempty"`
+}
+
+// matches reports whether the record was written for exactly this process.
+func (rec record) matches(kernel string, p *proc) bool {
+	return rec.PID == p.pid && rec.Start == p.start && rec.KernelBoot == kernel
+}
+
+// readRecord returns an empty record when there is none or it cannot be understood: such a decoy has no known
+// revision and is replaced.
+func (l layout) readRecord(r ref) record {
+	var rec record
+	b, err := os.ReadFile(l.record(r))
+	if err != nil || json.Unmarshal(b, &rec) != nil {
+		return record{}
+	}
+	return rec
+}
+
+func (l layout) writeRecord(r ref, rec record) error {
+	b, err := json.Marshal(rec)
+	if err != nil {
+		return fmt.Errorf("encode record of service %s: %w", r.service, err)
+	}
+	if err := writeAtomic(l.record(r), b, 0o600); err != nil {
+		return fmt.Errorf("write record of service %s: %w", r.service, err)
+	}
+	return nil
+}

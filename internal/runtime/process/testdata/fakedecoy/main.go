@@ -1,0 +1,136 @@
+// Command fakedecoy follows the decoy contract just far enough to test the process runtime. The key "behave" of its
+// service configuration chooses a way to misbehave.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+type config struct {
+	DeckyKey string `json:"decky_key"`
+	Service  string `json:"service"`
+	Listen   []struct {
+		Protocol  string   `json:"protocol"`
+		Port      uint16   `json:"port"`
+		Addresses []string `json:"addresses"`
+	} `json:"listen"`
+	ServiceConfig struct {
+		Behave string `json:"behave"`
+	} `json:"service_config"`
+	State    string `json:"state"`
+	Spool    string `json:"spool"`
+	BootID   string `json:"boot_id"`
+	Revision int64  `json:"revision"`
+}
+
+var escape = strings.NewReplacer(`\`, `\\`, `"`, `\"`, `]`, `\]`)
+
+func main() {
+	cfg := load()
+	behave := cfg.ServiceConfig.Behave
+	switch behave {
+	case "crash":
+		panic("crash")
+	case "config_error":
+		die(cfg, "config_error", "bad \"value\"]\x1b[31m here"+strings.Repeat("x", 500), 2)
+	case "hang_before_ready":
+		time.Sleep(time.Hour)
+	}
+	listen := bindAll(cfg)
+	if err := os.WriteFile(cfg.State+"/host-key", []byte(cfg.BootID), 0o600); err != nil {
+		die(cfg, "config_error", err.Error(), 2)
+	}
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM)
+	fmt.Fprintln(os.Stderr, "noise before the first line")
+	line(cfg, "ready", "revision", fmt.Sprint(cfg.Revision), "listen", strings.Join(listen, " "))
+	switch behave {
+	case "exit_after_ready":
+		os.Exit(0)
+	case "ignore_term":
+		for range term {
+		}
+	}
+	<-term
+}
+
+func load() config {
+	var cfg config
+	if len(os.Args) != 4 || len(os.Environ()) != 0 {
+		fmt.Println("bad arguments or environment")
+		os.Exit(2)
+	}
+	b, err := os.ReadFile(os.Args[3])
+	if err == nil {
+		err = json.Unmarshal(b, &cfg)
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(2)
+	}
+	return cfg
+}
+
+func bindAll(cfg config) []string {
+	var bound []string
+	for _, l := range cfg.Listen {
+		at := bind(cfg, l.Protocol, l.Addresses)
+		bound = append(bound, fmt.Sprintf("%s/%d=%s", l.Protocol, l.Port, at))
+	}
+	return bound
+}
+
+func bind(cfg config, protocol string, addresses []string) string {
+	if cfg.ServiceConfig.Behave == "no_port" {
+		return addresses[0]
+	}
+	var last error
+	for _, a := range addresses {
+		if protocol == "udp" {
+			if _, last = net.ListenPacket("udp", a); last == nil {
+				return a
+			}
+			continue
+		}
+		l, err := net.Listen("tcp", a)
+		if err == nil {
+			go serve(cfg, l)
+			return a
+		}
+		last = err
+	}
+	die(cfg, "bind_error", last.Error(), 3)
+	return ""
+}
+
+func serve(cfg config, l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		line(cfg, "connect", "src", c.RemoteAddr().String())
+		_ = c.Close()
+	}
+}
+
+func die(cfg config, msgID, msg string, code int) {
+	line(cfg, msgID, "msg", msg)
+	os.Exit(code)
+}
+
+func line(cfg config, msgID string, kv ...string) {
+	b := fmt.Sprintf(`<134>1 %s %s %s - %s [relay@55555 boot="%s" n="1"`,
+		time.Now().UTC().Format(time.RFC3339Nano), cfg.DeckyKey, cfg.Service, msgID, cfg.BootID)
+	for i := 0; i < len(kv); i += 2 {
+		b += fmt.Sprintf(` %s="%s"`, kv[i], escape.Replace(kv[i+1]))
+	}
+	_, _ = os.Stdout.WriteString(b + "]\n")
+}
