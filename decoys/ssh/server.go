@@ -1,0 +1,297 @@
+// Package ssh is the SSH decoy: a server that looks like OpenSSH of the release its banner names, lets two accounts in
+// and gives them a pretended shell.
+//
+// What differs from the real thing, for whoever compares: sntrup761x25519, diffie-hellman-group18-sha512, umac and
+// hmac-sha1-etm are never offered; the strict key exchange marker is always offered, so banners name patch levels that
+// carry that fix (CentOS 7, Fedora 39 and Arch's 9.7 or Kali's 9.7 have it in no or later packages); compression is `none`
+// only; after authentication failures the methods are listed as `password,publickey` where OpenSSH says
+// `publickey,password`; EXT_INFO names ping@openssh.com, which OpenSSH has since 9.5; the sftp extensions are those of the
+// library. Keyboard-interactive works but is offered by all releases alike.
+//
+// Every event an attacker causes carries src_ip. No input may crash the process: each connection and channel recovers.
+package ssh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/decnet/decnet/decoys/artifact"
+	"github.com/decnet/decnet/decoys/config"
+	"github.com/decnet/decnet/decoys/eventlog"
+	"github.com/decnet/decnet/decoys/recording"
+	"github.com/decnet/decnet/decoys/shell"
+)
+
+// Limits of the server.
+const (
+	maxConns          = 256
+	maxConnsPerSource = 32
+	maxChannels       = 10
+	maxAuthTries      = 6
+	loginGrace        = 120 * time.Second
+	idleTimeout       = 30 * time.Minute
+	maxSession        = 12 * time.Hour
+	maxSecretBytes    = 1024
+)
+
+// Options are the dependencies of a Server. FailDelay is how long a wrong password takes to be refused; nil means the
+// delay of PAM with its jitter.
+type Options struct {
+	Log       *eventlog.Log
+	Service   string
+	Config    config.SSH
+	Machine   *shell.Machine
+	State     *os.Root
+	Records   *recording.Store
+	Artifacts *artifact.Store
+	FailDelay func() time.Duration
+}
+
+// Server serves connections of one decoy. Create it with New before the process is confined.
+type Server struct {
+	o       Options
+	keys    map[string]ssh.AlgorithmSigner
+	profile profile
+
+	mu     sync.Mutex
+	conns  map[net.Conn]string
+	closed bool
+	wg     sync.WaitGroup
+}
+
+// New loads or makes the host keys.
+func New(o Options) (*Server, error) {
+	keys, err := hostKeys(o.State)
+	if err != nil {
+		return nil, err
+	}
+	if o.FailDelay == nil {
+		o.FailDelay = func() time.Duration { return 1200*time.Millisecond + rand.N(1300*time.Millisecond) }
+	}
+	p, ok := profiles[o.Machine.Host.SSH.Profile]
+	if !ok {
+		return nil, fmt.Errorf("no algorithm profile %q", o.Machine.Host.SSH.Profile)
+	}
+	return &Server{o: o, keys: keys, profile: p, conns: map[net.Conn]string{}}, nil
+}
+
+// Serve accepts connections until the listener is closed. Running out of descriptors only slows it down.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(50 * time.Millisecond):
+				continue
+			}
+		}
+		if !s.admit(c) {
+			_ = c.Close()
+			continue
+		}
+		go s.handle(ctx, c)
+	}
+}
+
+// Close ends all connections and waits until their last events are written, at most for the given time.
+func (s *Server) Close(wait time.Duration) {
+	s.mu.Lock()
+	s.closed = true
+	for c := range s.conns {
+		_ = c.Close()
+	}
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() { s.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(wait):
+	}
+}
+
+func (s *Server) admit(c net.Conn) bool {
+	host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	same := 0
+	for _, h := range s.conns {
+		if h == host {
+			same++
+		}
+	}
+	if s.closed || len(s.conns) >= maxConns || same >= maxConnsPerSource {
+		return false
+	}
+	s.conns[c] = host
+	s.wg.Add(1)
+	return true
+}
+
+// conn is one client.
+type conn struct {
+	s       *Server
+	raw     net.Conn
+	src     string
+	port    string
+	pid     int
+	mu      sync.Mutex
+	ssh     *ssh.ServerConn
+	version string
+	idle    time.Duration
+}
+
+func (s *Server) handle(ctx context.Context, raw net.Conn) {
+	host, port, _ := net.SplitHostPort(raw.RemoteAddr().String())
+	c := &conn{s: s, raw: raw, src: host, port: port, pid: s.o.Machine.NextPID()}
+	started := time.Now()
+	c.emit("connect", eventlog.F("src_port", port))
+	defer func() {
+		if p := recover(); p != nil {
+			c.emit("parse_error", eventlog.F("error", "panic"))
+		}
+		_ = raw.Close()
+		s.mu.Lock()
+		delete(s.conns, raw)
+		s.mu.Unlock()
+		c.emit("disconnect", eventlog.F("src_port", port), eventlog.F("duration_s", seconds(time.Since(started))))
+		s.wg.Done()
+	}()
+	c.serve(ctx)
+}
+
+func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', 3, 64) }
+
+// emit writes an event of this client.
+func (c *conn) emit(id string, fields ...eventlog.Field) {
+	c.s.o.Log.Emit(eventlog.Event{MsgID: id, Fields: append([]eventlog.Field{eventlog.F("src_ip", c.src)}, fields...)})
+}
+
+func (c *conn) serve(ctx context.Context) {
+	_ = c.raw.SetDeadline(time.Now().Add(loginGrace))
+	sn := &sniffed{
+		Conn:  c.raw,
+		idle:  func() time.Duration { c.mu.Lock(); defer c.mu.Unlock(); return c.idle },
+		found: c.banner,
+		bad: func(first []byte) {
+			c.emit("protocol_error", eventlog.F("error", "identification"), eventlog.F("data", string(first[:min(len(first), 128)])))
+		},
+	}
+	sc, chans, reqs, err := ssh.NewServerConn(sn, c.config(ctx))
+	if err != nil {
+		if _, auth := errors.AsType[*ssh.ServerAuthError](err); !auth {
+			c.emit("parse_error", eventlog.F("error", eventlog.Spell(err.Error())[:min(len(eventlog.Spell(err.Error())), 200)]))
+		}
+		return
+	}
+	defer sc.Close()
+	c.mu.Lock()
+	c.ssh, c.idle = sc, idleTimeout
+	c.mu.Unlock()
+	_ = c.raw.SetDeadline(time.Time{})
+	ctx, cancel := context.WithTimeout(ctx, maxSession)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = sc.Close() })
+	defer stop()
+	go c.global(reqs)
+	c.channels(ctx, chans)
+}
+
+func (c *conn) banner(version string, k *KexInit) {
+	fields := []eventlog.Field{eventlog.F("client_version", version[:min(len(version), 255)])}
+	if k != nil {
+		fields = append(fields, eventlog.F("hassh", k.HASSH()), eventlog.F("hassh_algorithms", k.Kex+";"+k.CiphersCS+";"+k.MACsCS+";"+k.CompressionCS))
+	}
+	c.emit("client_banner", fields...)
+}
+
+// channels serves session channels; everything else is refused like a server without forwarding does.
+func (c *conn) channels(ctx context.Context, chans <-chan ssh.NewChannel) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	slots := make(chan struct{}, maxChannels)
+	for nc := range chans {
+		if nc.ChannelType() != "session" {
+			c.refuse(nc)
+			continue
+		}
+		select {
+		case slots <- struct{}{}:
+		default:
+			_ = nc.Reject(ssh.ConnectionFailed, "open failed")
+			continue
+		}
+		ch, reqs, err := nc.Accept()
+		if err != nil {
+			<-slots
+			continue
+		}
+		wg.Add(1)
+		go func() {
+			defer func() {
+				if p := recover(); p != nil {
+					c.emit("parse_error", eventlog.F("error", "panic in session"))
+					_ = ch.Close()
+				}
+				<-slots
+				wg.Done()
+			}()
+			newSession(c, ch).serve(ctx, reqs)
+		}()
+	}
+}
+
+func (c *conn) refuse(nc ssh.NewChannel) {
+	var d struct {
+		Host  string
+		Port  uint32
+		OHost string
+		OPort uint32
+	}
+	fields := []eventlog.Field{eventlog.F("kind", nc.ChannelType())}
+	switch nc.ChannelType() {
+	case "direct-tcpip":
+		if ssh.Unmarshal(nc.ExtraData(), &d) == nil {
+			fields = append(fields, eventlog.F("dest", d.Host[:min(len(d.Host), 255)]+":"+strconv.Itoa(int(d.Port))), eventlog.Int("dest_port", d.Port),
+				eventlog.F("origin", d.OHost[:min(len(d.OHost), 255)]+":"+strconv.Itoa(int(d.OPort))))
+		}
+		c.emit("forward_request", fields...)
+		_ = nc.Reject(ssh.Prohibited, "open failed")
+	case "direct-streamlocal@openssh.com", "x11", "forwarded-tcpip", "tun@openssh.com":
+		c.emit("forward_request", fields...)
+		_ = nc.Reject(ssh.Prohibited, "open failed")
+	default:
+		_ = nc.Reject(ssh.UnknownChannelType, "unknown channel type")
+	}
+}
+
+// global answers requests outside channels. Only forwarding is worth an event.
+func (c *conn) global(reqs <-chan *ssh.Request) {
+	for r := range reqs {
+		switch r.Type {
+		case "tcpip-forward", "streamlocal-forward@openssh.com":
+			var d struct {
+				Addr string
+				Port uint32
+			}
+			_ = ssh.Unmarshal(r.Payload, &d)
+			c.emit("forward_request", eventlog.F("kind", r.Type), eventlog.F("dest", d.Addr[:min(len(d.Addr), 255)]+":"+strconv.Itoa(int(d.Port))))
+		}
+		if r.WantReply {
+			_ = r.Reply(false, nil) // OpenSSH answers keepalive@openssh.com with a failure too
+		}
+	}
+}
