@@ -1,0 +1,186 @@
+package activities
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"go.temporal.io/sdk/activity"
+
+	"github.com/decnet/decnet/db"
+	"github.com/decnet/decnet/internal/decky"
+	"github.com/decnet/decnet/internal/fault"
+	"github.com/decnet/decnet/internal/operation"
+	"github.com/decnet/decnet/internal/runtime"
+	"github.com/decnet/decnet/internal/service"
+	"github.com/decnet/decnet/internal/temporalfault"
+)
+
+// heartbeatEvery is a third of the heartbeat timeout of Converge.
+const heartbeatEvery = 2 * time.Second
+
+// Runtime holds what touches the decoys of one host. All fields are required.
+type Runtime struct {
+	Store   *db.Store
+	Runtime runtime.Runtime
+	Now     func() time.Time
+	Log     *slog.Logger
+	// Look compares reality with desired state and asks for repairs.
+	Look func(context.Context) error
+}
+
+// ConvergeInput names the decky, and the operation whose steps tell the progress. Undo marks the way back.
+type ConvergeInput struct {
+	DeckyID     uuid.UUID `json:"decky_id"`
+	OperationID uuid.UUID `json:"operation_id"`
+	Undo        bool      `json:"undo,omitempty"`
+}
+
+// Converge makes the decoys of a decky match what the database wants now, and verifies them.
+//
+// Idempotency: desired state is read inside an exclusive lock on the decky, never taken from the input, and decoys that
+// match are not touched; a late attempt finds newer desired state and does that.
+func (r *Runtime) Converge(ctx context.Context, in ConvergeInput) error {
+	stop := beat(ctx)
+	defer stop()
+	lock, err := r.Store.WaitLock(ctx, "decky/"+in.DeckyID.String())
+	if err != nil {
+		return temporalfault.Wrap(err)
+	}
+	defer lock.Release()
+	steps := &stepper{r: r, operation: in.OperationID, attempt: int(activity.GetInfo(ctx).Attempt), undo: in.Undo}
+	err = r.converge(ctx, in.DeckyID, steps)
+	if stepErr := steps.end(ctx, err); err == nil {
+		err = stepErr
+	}
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err() // cancelled or out of time: not a verdict about the decoy
+	}
+	return temporalfault.Wrap(err)
+}
+
+func (r *Runtime) converge(ctx context.Context, id uuid.UUID, steps *stepper) error {
+	steps.to(ctx, operation.Prepare)
+	if err := r.Runtime.Prepare(ctx); err != nil {
+		return err
+	}
+	d, err := r.Store.Desired(ctx, id)
+	if err != nil {
+		return err
+	}
+	steps.to(ctx, operation.Converge)
+	endpoints, err := r.Runtime.Converge(ctx, Desired(d), runtime.Hooks{
+		Progress:  func(step string) { steps.to(ctx, operation.Step(step)) },
+		SelfCheck: r.selfCheck,
+	})
+	if err != nil {
+		r.Log.WarnContext(ctx, "decky did not converge", "decky_id", id, "err", err)
+		return err
+	}
+	known := make([]decky.Endpoint, len(endpoints))
+	for i, e := range endpoints {
+		known[i] = decky.Endpoint(e)
+	}
+	return r.Store.ReplaceEndpoints(ctx, id, known)
+}
+
+func (r *Runtime) selfCheck(ctx context.Context, p runtime.Probe) error {
+	return r.Store.RecordSelfCheck(ctx, db.SelfCheck{DeckyID: p.DeckyID, Service: p.Service, Local: p.Local, Remote: p.Remote})
+}
+
+// Desired returns a decky in the form a runtime takes, the defaults of its services filled in. A service that is not in
+// the registry any more is left out.
+func Desired(d decky.Decky) runtime.Decky {
+	want := runtime.Decky{
+		ID: d.ID, Key: d.Key, Name: d.Name, Hostname: d.Hostname, Distro: d.Distro, NmapOS: d.NmapOS, IP: d.IP, Removed: d.Removed,
+	}
+	for _, s := range d.Services {
+		def, ok := service.Lookup(s.Name)
+		if !ok {
+			continue
+		}
+		rs := runtime.Service{Name: s.Name, Revision: int64(s.Revision), Config: def.Complete(s.Config)}
+		for _, p := range def.Ports {
+			rs.Ports = append(rs.Ports, runtime.Port(p))
+		}
+		want.Services = append(want.Services, rs)
+	}
+	return want
+}
+
+// Observe compares what runs on the host with what should, and asks for repairs.
+//
+// Idempotency: it changes nothing itself; the repairs it asks for are dropped while one is open.
+func (r *Runtime) Observe(ctx context.Context) error {
+	return temporalfault.Wrap(r.Look(ctx))
+}
+
+// beat heartbeats until the returned function is called, so that a dead worker is noticed within the timeout.
+func beat(ctx context.Context) (stop func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		ticker := time.NewTicker(heartbeatEvery)
+		defer ticker.Stop()
+		for {
+			activity.RecordHeartbeat(ctx)
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+			}
+		}
+	})
+	return func() { close(done); wg.Wait() }
+}
+
+// stepper writes the steps of a Converge as they begin and end. Writing them is best effort while the work goes on.
+type stepper struct {
+	r         *Runtime
+	operation uuid.UUID
+	attempt   int
+	undo      bool
+	current   operation.StepRecord
+}
+
+// to ends the current step and begins another; the way back is one step.
+func (s *stepper) to(ctx context.Context, step operation.Step) {
+	if s.undo {
+		step = operation.Undo
+	}
+	if step == s.current.Name {
+		return
+	}
+	if s.current.Name != "" {
+		_ = s.finish(ctx, operation.StepSucceeded, "")
+	}
+	s.current = operation.StepRecord{Name: step, State: operation.StepRunning, StartedAt: s.r.Now(), Attempt: s.attempt}
+	_ = s.write(ctx)
+}
+
+func (s *stepper) end(ctx context.Context, err error) error {
+	if s.current.Name == "" {
+		return nil
+	}
+	state, detail := operation.StepSucceeded, ""
+	if err != nil {
+		state, detail = operation.StepFailed, fault.From(err).Message
+	}
+	return s.finish(ctx, state, detail)
+}
+
+func (s *stepper) finish(ctx context.Context, state operation.StepState, detail string) error {
+	now := s.r.Now()
+	s.current.State, s.current.EndedAt, s.current.Detail = state, &now, detail
+	return s.write(ctx)
+}
+
+func (s *stepper) write(ctx context.Context) error {
+	err := s.r.Store.RecordStep(ctx, s.operation, s.current)
+	if err != nil {
+		s.r.Log.WarnContext(ctx, "step not recorded", "operation_id", s.operation, "err", err)
+	}
+	return err
+}

@@ -1,0 +1,41 @@
+// Package workflows holds the durable processes of the control plane. Workflow code only decides; everything it learns
+// or does goes through activities, and nothing but ids enters it: no configuration, no secret, no attacker text.
+package workflows
+
+import (
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// Task queues. Exactly one worker serves RuntimeQueue of a host.
+const ControlQueue = "control"
+
+// RuntimeQueue returns the task queue of the one worker that touches the decoys of a host.
+func RuntimeQueue(hostID string) string { return "runtime/" + hostID }
+
+// Workflow types, as they are registered and shown.
+const (
+	ScopeType    = "Scope"
+	MutationType = "Mutation"
+	ObserveType  = "Observe"
+)
+
+const (
+	scopePrefix    = "scope/"
+	mutationPrefix = "mutation/"
+)
+
+// ScopeID returns the workflow id of a scope's sequencer: "scope/fleet" or "scope/topology/<uuid>".
+func ScopeID(scope string) string { return scopePrefix + scope }
+
+// ScopeOf is the inverse of ScopeID.
+func ScopeOf(workflowID string) (scope string, ok bool) {
+	return strings.CutPrefix(workflowID, scopePrefix)
+}
+
+// MutationID returns the workflow id of an operation's mutation.
+func MutationID(operation uuid.UUID) string { return mutationPrefix + operation.String() }
+
+// ObserveScheduleID returns the id of the schedule that lets a host's observer look at everything.
+func ObserveScheduleID(hostID string) string { return "observe/" + hostID }

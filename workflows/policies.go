@@ -1,0 +1,38 @@
+package workflows
+
+import (
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+)
+
+// ConvergeBackLimit bounds how long an undo may try to bring the decoys back before the operation ends unconverged.
+const ConvergeBackLimit = 5 * time.Minute
+
+// mustWrite is for bookkeeping without which a scope cannot go on: it is tried until Postgres answers.
+func mustWrite(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: 20 * time.Second,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval: 200 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second,
+		},
+		Summary: summary,
+	})
+}
+
+// touchDecoys is for work on the decoys of one decky, on the queue of its host. within bounds all attempts together.
+func touchDecoys(ctx workflow.Context, queue, summary string, within time.Duration) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:              queue,
+		StartToCloseTimeout:    2 * time.Minute,
+		ScheduleToCloseTimeout: within,
+		HeartbeatTimeout:       6 * time.Second,
+		// A cancelled Converge must have stopped touching decoys before the undo starts.
+		WaitForCancellation: true,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval: 500 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second,
+		},
+		Summary: summary,
+	})
+}

@@ -1,0 +1,3 @@
+package workflows
+
+// Change ids for workflow.GetVersion. There is none yet: no release has open executions.
