@@ -1,0 +1,356 @@
+// Package recovery makes Temporal agree with Postgres again after anything was lost: scopes, schedules and search
+// attributes that are missing, operations no workflow works on, and workflows that belong to a database that was restored
+// since.
+package recovery
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/operatorservice/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+
+	"github.com/decnet/decnet/activities"
+	"github.com/decnet/decnet/db"
+	"github.com/decnet/decnet/internal/clock"
+	"github.com/decnet/decnet/internal/decky"
+	"github.com/decnet/decnet/internal/operation"
+	"github.com/decnet/decnet/workflows"
+)
+
+const (
+	every = 30 * time.Second
+	// soon is the pause while something is owed: a pass failed, or operations are open that may need another submit.
+	soon = 3 * time.Second
+	// grace is how long a fresh operation is left to the process that accepted it.
+	grace        = 2 * time.Second
+	observeEvery = 30 * time.Second
+	catchUp      = 10 * time.Second
+	maxOpen      = 10_000
+	selfChecks   = time.Hour
+)
+
+// Dispatcher submits operations again and starts scopes.
+type Dispatcher interface {
+	Submit(ctx context.Context, op operation.Operation) error
+	EnsureScope(ctx context.Context, scope string, epoch int, highest int64) error
+}
+
+// Recovery runs in every worker; the holder of a lock works. All fields but StateFile are required.
+type Recovery struct {
+	Store      *db.Store
+	Temporal   client.Client
+	Namespace  string
+	Dispatcher Dispatcher
+	// StateFile keeps the highest operation and the epoch outside the database, so that a restored one is told; "" for none.
+	StateFile string
+	Log       *slog.Logger
+	// Ready is called after every complete pass.
+	Ready func()
+}
+
+// Run recovers at start, soon while something is owed, and every 30 s, until ctx ends.
+func (r *Recovery) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		wait := every
+		owed, err := r.turn(ctx)
+		if err != nil && ctx.Err() == nil {
+			r.Log.WarnContext(ctx, "recovery starts again", "err", err)
+		}
+		if owed || err != nil {
+			wait = soon
+		}
+		clock.Sleep(ctx, wait)
+	}
+	return nil
+}
+
+func (r *Recovery) turn(ctx context.Context) (owed bool, err error) {
+	lock, err := r.Store.TryLock(ctx, "recovery")
+	if err != nil {
+		return true, err
+	}
+	if lock == nil { // another worker does it
+		r.Ready()
+		return true, nil
+	}
+	defer lock.Release()
+	if owed, err = r.Pass(ctx); err == nil {
+		r.Ready()
+	}
+	return owed, err
+}
+
+// Pass recovers once. owed reports that operations are open.
+func (r *Recovery) Pass(ctx context.Context) (owed bool, err error) {
+	if err := r.attributes(ctx); err != nil {
+		return true, err
+	}
+	epoch, highest, err := r.epoch(ctx)
+	if err != nil {
+		return true, err
+	}
+	if err := r.endOldEpochs(ctx, epoch); err != nil {
+		return true, err
+	}
+	if err := r.Dispatcher.EnsureScope(ctx, decky.FleetScope, epoch, highest); err != nil {
+		return true, err
+	}
+	if err := r.schedules(ctx); err != nil {
+		return true, err
+	}
+	owed, err = r.resubmit(ctx)
+	if err != nil {
+		return true, err
+	}
+	return owed, r.tidy(ctx)
+}
+
+// attributes adds the search attributes the namespace lacks.
+func (r *Recovery) attributes(ctx context.Context) error {
+	operator := r.Temporal.OperatorService()
+	known, err := operator.ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: r.Namespace})
+	if err != nil {
+		return fmt.Errorf("list search attributes: %w", err)
+	}
+	missing := workflows.SearchAttributes()
+	for name := range known.GetCustomAttributes() {
+		delete(missing, name)
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	_, err = operator.AddSearchAttributes(ctx, &operatorservice.AddSearchAttributesRequest{Namespace: r.Namespace, SearchAttributes: missing})
+	if err != nil {
+		return fmt.Errorf("add search attributes: %w", err)
+	}
+	return nil
+}
+
+// Mark is what is remembered about the database outside of it.
+type Mark struct {
+	Epoch   int   `json:"epoch"`
+	Highest int64 `json:"highest"`
+}
+
+// epoch finds out whether the database was restored: somebody remembers a later operation, or a later epoch, than it
+// does. Then a new epoch begins.
+func (r *Recovery) epoch(ctx context.Context) (epoch int, highest int64, err error) {
+	installation, err := r.Store.Installation(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	if highest, err = r.Store.HighestOperation(ctx); err != nil {
+		return 0, 0, err
+	}
+	now := Mark{Epoch: installation.Epoch, Highest: highest}
+	remembered := []Mark{r.readFile(ctx)}
+	if m, ok, err := r.readMemo(ctx); err != nil {
+		return 0, 0, err
+	} else if ok {
+		remembered = append(remembered, m)
+	}
+	if next, restored := NextEpoch(now.Epoch, now.Highest, remembered...); restored {
+		r.Log.WarnContext(ctx, "the database is older than what is remembered: a new epoch begins, the relay kill switch is on",
+			"epoch", next, "highest_operation", highest)
+		if err := r.Store.RaiseEpoch(ctx, next); err != nil {
+			return 0, 0, err
+		}
+		now.Epoch = next
+	}
+	return now.Epoch, highest, r.writeFile(now)
+}
+
+// NextEpoch reports whether one of the marks shows that a database of this epoch and highest operation is a restored
+// one, and the epoch that must begin then.
+func NextEpoch(epoch int, highest int64, remembered ...Mark) (next int, restored bool) {
+	next = epoch
+	for _, m := range remembered {
+		if m.Epoch > epoch || (m.Epoch == epoch && m.Highest > highest) {
+			restored = true
+		}
+		next = max(next, m.Epoch)
+	}
+	return next + 1, restored
+}
+
+func (r *Recovery) readFile(ctx context.Context) Mark {
+	var m Mark
+	if r.StateFile == "" {
+		return m
+	}
+	b, err := os.ReadFile(r.StateFile)
+	if err == nil {
+		err = json.Unmarshal(b, &m)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		r.Log.WarnContext(ctx, "the file that tells a restored database cannot be read and is written anew", "err", err)
+	}
+	return m
+}
+
+func (r *Recovery) writeFile(m Mark) error {
+	if r.StateFile == "" {
+		return nil
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	temporary := filepath.Join(filepath.Dir(r.StateFile), "."+filepath.Base(r.StateFile)+".new")
+	if err := os.WriteFile(temporary, b, 0o600); err != nil {
+		return fmt.Errorf("remember the highest operation: %w", err)
+	}
+	return os.Rename(temporary, r.StateFile)
+}
+
+// readMemo reads what the fleet's scope remembers; ok is false when there is none.
+func (r *Recovery) readMemo(ctx context.Context) (m Mark, ok bool, err error) {
+	d, err := r.Temporal.DescribeWorkflowExecution(ctx, workflows.ScopeID(decky.FleetScope), "")
+	var missing *serviceerror.NotFound
+	if errors.As(err, &missing) {
+		return Mark{}, false, nil
+	}
+	if err != nil {
+		return Mark{}, false, fmt.Errorf("describe the fleet's scope: %w", err)
+	}
+	info := d.GetWorkflowExecutionInfo()
+	if info.GetStatus() != enums.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		return Mark{}, false, nil
+	}
+	return memoMark(info.GetMemo()), true, nil
+}
+
+func memoMark(memo *commonpb.Memo) Mark {
+	var m Mark
+	for name, into := range map[string]any{workflows.MemoEpoch: &m.Epoch, workflows.MemoHighest: &m.Highest} {
+		if payload, ok := memo.GetFields()[name]; ok {
+			_ = converter.GetDefaultDataConverter().FromPayload(payload, into) // an unreadable one counts as 0
+		}
+	}
+	return m
+}
+
+// endOldEpochs terminates scopes and mutations that were started for an earlier epoch.
+func (r *Recovery) endOldEpochs(ctx context.Context, epoch int) error {
+	if epoch == 1 {
+		return nil
+	}
+	query := fmt.Sprintf("WorkflowType IN ('%s', '%s') AND ExecutionStatus = 'Running'", workflows.ScopeType, workflows.MutationType)
+	var page []byte
+	for {
+		list, err := r.Temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Query: query, NextPageToken: page})
+		if err != nil {
+			return fmt.Errorf("list workflows: %w", err)
+		}
+		for _, e := range list.GetExecutions() {
+			if m := memoMark(e.GetMemo()); m.Epoch >= epoch {
+				continue
+			}
+			run := e.GetExecution()
+			err := r.Temporal.TerminateWorkflow(ctx, run.GetWorkflowId(), run.GetRunId(), "the database was restored: a new epoch began")
+			var gone *serviceerror.NotFound
+			if err != nil && !errors.As(err, &gone) {
+				return fmt.Errorf("terminate %s: %w", run.GetWorkflowId(), err)
+			}
+		}
+		if page = list.GetNextPageToken(); len(page) == 0 {
+			return nil
+		}
+	}
+}
+
+// schedules makes sure that every host with a runtime is looked at.
+func (r *Recovery) schedules(ctx context.Context) error {
+	roles, err := r.Store.Roles(ctx)
+	if err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for _, role := range roles {
+		if role.Role != "runtime" || seen[role.HostID] {
+			continue
+		}
+		seen[role.HostID] = true
+		if err := r.schedule(ctx, role.HostID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Recovery) schedule(ctx context.Context, hostID string) error {
+	id := workflows.ObserveScheduleID(hostID)
+	_, err := r.Temporal.ScheduleClient().GetHandle(ctx, id).Describe(ctx)
+	var missing *serviceerror.NotFound
+	if err == nil || !errors.As(err, &missing) {
+		return err
+	}
+	_, err = r.Temporal.ScheduleClient().Create(ctx, client.ScheduleOptions{
+		ID:   id,
+		Spec: client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: observeEvery}}},
+		Action: &client.ScheduleWorkflowAction{
+			ID: id, Workflow: workflows.ObserveType, Args: []any{workflows.ObserveInput{HostID: hostID}},
+			TaskQueue: workflows.ControlQueue, WorkflowExecutionTimeout: observeEvery,
+		},
+		Overlap:       enums.SCHEDULE_OVERLAP_POLICY_SKIP,
+		CatchupWindow: catchUp,
+	})
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("create schedule %s: %w", id, err)
+	}
+	return err
+}
+
+// resubmit hands every open operation to its scope that no mutation works on, oldest first.
+func (r *Recovery) resubmit(ctx context.Context) (owed bool, err error) {
+	ops, err := r.Store.OpenOperations(ctx, maxOpen)
+	if err != nil {
+		return true, err
+	}
+	now, err := r.Store.Now(ctx)
+	if err != nil {
+		return true, err
+	}
+	for _, op := range ops {
+		if now.Sub(op.CreatedAt) < grace {
+			continue
+		}
+		if op.State == operation.Running {
+			open, err := activities.Open(ctx, r.Temporal, workflows.MutationID(op.ID))
+			if err != nil {
+				return true, err
+			}
+			if open {
+				continue
+			}
+		}
+		if err := r.Dispatcher.Submit(ctx, op); err != nil {
+			return true, fmt.Errorf("submit operation %s again: %w", op.ID, err)
+		}
+	}
+	return len(ops) > 0, nil
+}
+
+// tidy removes what nobody needs any more.
+func (r *Recovery) tidy(ctx context.Context) error {
+	now, err := r.Store.Now(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.Store.DeleteSelfChecks(ctx, now.Add(-selfChecks)); err != nil {
+		return err
+	}
+	return r.Store.DeleteOldRoles(ctx)
+}
