@@ -1,0 +1,211 @@
+package api
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"reflect"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
+
+	"github.com/decnet/decnet/internal/decky"
+	"github.com/decnet/decnet/internal/fault"
+	"github.com/decnet/decnet/internal/operation"
+	"github.com/decnet/decnet/internal/service"
+)
+
+// DeckyServicesBody is the answer to a change of a decky's services.
+type DeckyServicesBody struct {
+	DeckyName  string   `json:"decky_name"`
+	TopologyID *string  `json:"topology_id"`
+	Services   []string `json:"services" nullable:"false" doc:"The slugs after the change"`
+}
+
+type createDeckyInput struct {
+	MutationInput
+	Body createDeckyBody
+}
+
+// createDeckyBody is hashed for idempotency: an absent services differs from an empty one.
+type createDeckyBody struct {
+	Name          string                    `json:"name" minLength:"1" maxLength:"63"`
+	Archetype     string                    `json:"archetype,omitempty" maxLength:"64"`
+	Distro        string                    `json:"distro,omitempty" maxLength:"64"`
+	Services      []string                  `json:"services" required:"false" maxItems:"64" doc:"The archetype's when absent"`
+	ServiceConfig map[string]map[string]any `json:"service_config,omitempty"`
+	IP            string                    `json:"ip,omitempty" maxLength:"64"`
+	NmapOS        string                    `json:"nmap_os,omitempty" maxLength:"64"`
+	Hostname      string                    `json:"hostname,omitempty" maxLength:"253"`
+}
+
+type deleteDeckyInput struct {
+	MutationInput
+	DeckyPath
+}
+
+type addServiceInput struct {
+	MutationInput
+	DeckyPath
+	Body addServiceBody
+}
+
+type addServiceBody struct {
+	Name   string         `json:"name" minLength:"1" maxLength:"64"`
+	Config map[string]any `json:"config,omitempty"`
+}
+
+type removeServiceInput struct {
+	MutationInput
+	DeckyPath
+	Service string `path:"service" pattern:"^[a-z0-9_-]{1,64}$"`
+}
+
+func (s *server) registerMutations() {
+	register(s, admin, s.mutation(http.MethodPost, "create-decky", "/deckies", "Create a decky", DeckyBody{}), s.createDecky)
+	register(s, admin, s.mutation(http.MethodDelete, "delete-decky", "/deckies/{decky}", "Delete a decky", DeckyServicesBody{}), s.deleteDecky)
+	register(s, operator, s.mutation(http.MethodPost, "add-service", "/deckies/{decky}/services",
+		"Add a service to a decky", DeckyServicesBody{}), s.addService)
+	register(s, operator, s.mutation(http.MethodDelete, "remove-service", "/deckies/{decky}/services/{service}",
+		"Remove a service from a decky", DeckyServicesBody{}), s.removeService)
+}
+
+// mutation describes an operation that answers with a resource when it ended in time and with 202 otherwise.
+func (s *server) mutation(method, id, path, summary string, resource any) huma.Operation {
+	op := describe(method, id, path, summary, "deckies")
+	op.Middlewares = huma.Middlewares{s.checkKey}
+	op.DefaultStatus = http.StatusOK
+	if method == http.MethodPost {
+		op.DefaultStatus = http.StatusCreated
+	}
+	schemas := s.api.OpenAPI().Components.Schemas
+	content := func(v any) map[string]*huma.MediaType {
+		t := reflect.TypeOf(v)
+		return map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(t, true, t.Name())}}
+	}
+	op.Responses = map[string]*huma.Response{
+		strconv.Itoa(op.DefaultStatus): {Description: "Done", Content: content(resource)},
+		strconv.Itoa(http.StatusAccepted): {
+			Description: "Not finished yet: follow Location", Content: content(AcceptedBody{}),
+		},
+	}
+	return op
+}
+
+// change is a request that passed the door.
+type change struct {
+	op      operation.Operation
+	request operation.Request
+}
+
+// rnd chooses what a create request leaves open; the choice is no secret.
+func rnd() *rand.Rand {
+	return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) //nolint:gosec // see above
+}
+
+func (s *server) createDecky(ctx context.Context, in *createDeckyInput) (*mutationOutput, error) {
+	return s.mutate(ctx, in.MutationInput, "create_decky", in.Body, func(ctx context.Context) (change, error) {
+		spec, err := s.spec(in.Body)
+		if err != nil {
+			return change{}, err
+		}
+		id := uuid.New()
+		c := change{
+			op:      operation.Operation{Lane: id.String(), Kind: operation.CreateDecky, DeckyID: id, Decky: spec.Name},
+			request: operation.Request{Create: &spec},
+		}
+		_, err = s.deps.Store.DeckyByName(ctx, decky.FleetScope, spec.Name)
+		switch {
+		case fault.KindOf(err) == fault.NotFound:
+			return c, nil
+		case err == nil:
+			err = fault.New(fault.Conflict, "decky_exists", "a decky of that name exists")
+			c.op.DeckyID = uuid.Nil // there will be none
+		}
+		return c, err
+	})
+}
+
+func (s *server) spec(body createDeckyBody) (decky.Spec, error) {
+	spec := decky.Spec{
+		Name: body.Name, Archetype: body.Archetype, Distro: body.Distro, Services: body.Services, IP: body.IP,
+		NmapOS: body.NmapOS, Hostname: body.Hostname, Configs: make(map[string]service.Config, len(body.ServiceConfig)),
+	}
+	for name, config := range body.ServiceConfig {
+		spec.Configs[name] = config
+	}
+	spec, err := spec.Complete(rnd())
+	if err == nil && spec.IP != "" && s.deps.Pool.Prefix.IsValid() {
+		_, err = s.deps.Pool.Check(spec.IP)
+	}
+	return spec, err
+}
+
+func (s *server) deleteDecky(ctx context.Context, in *deleteDeckyInput) (*mutationOutput, error) {
+	return s.mutate(ctx, in.MutationInput, "delete_decky "+in.Decky, nil, func(ctx context.Context) (change, error) {
+		c := change{op: operation.Operation{Kind: operation.DeleteDecky}}
+		err := s.atDecky(ctx, in.Decky, &c, func(decky.Decky) error { return nil })
+		return c, err
+	})
+}
+
+func (s *server) addService(ctx context.Context, in *addServiceInput) (*mutationOutput, error) {
+	return s.mutate(ctx, in.MutationInput, "add_service "+in.Decky, in.Body, func(ctx context.Context) (change, error) {
+		definition, err := service.ForDecky(in.Body.Name)
+		if err != nil {
+			return change{}, fault.From(err).With(fault.Field{Location: "body.name", Message: fault.From(err).Message})
+		}
+		config, err := definition.Validate("body.config", in.Body.Config)
+		if err != nil {
+			return change{}, err
+		}
+		c := change{
+			op:      operation.Operation{Kind: operation.AddService, Service: in.Body.Name},
+			request: operation.Request{Add: &operation.AddRequest{Service: in.Body.Name, Config: config}},
+		}
+		err = s.atDecky(ctx, in.Decky, &c, func(d decky.Decky) error {
+			_, err := decky.AddService(d.Services, decky.Service{Name: in.Body.Name})
+			return err
+		})
+		return c, err
+	})
+}
+
+func (s *server) removeService(ctx context.Context, in *removeServiceInput) (*mutationOutput, error) {
+	what := "remove_service " + in.Decky + " " + in.Service
+	return s.mutate(ctx, in.MutationInput, what, nil, func(ctx context.Context) (change, error) {
+		c := change{
+			op:      operation.Operation{Kind: operation.RemoveService, Service: in.Service},
+			request: operation.Request{Remove: in.Service},
+		}
+		err := s.atDecky(ctx, in.Decky, &c, func(d decky.Decky) error {
+			_, err := decky.RemoveService(d.Services, in.Service)
+			return err
+		})
+		return c, err
+	})
+}
+
+// atDecky points a change at an existing decky and its lane. While the lane is idle, check decides; while something is
+// open there, what the decky will be like at the request's turn is not known here.
+func (s *server) atDecky(ctx context.Context, name string, c *change, check func(decky.Decky) error) error {
+	c.op.Decky, c.op.Lane = name, operation.WholeScope // where a refusal is filed that concerns no decky
+	d, err := s.deps.Store.DeckyByName(ctx, decky.FleetScope, name)
+	if err != nil {
+		return err
+	}
+	c.op.DeckyID, c.op.Lane = d.ID, d.ID.String()
+	busy, err := s.deps.Store.LaneBusy(ctx, decky.FleetScope, c.op.Lane)
+	if err != nil || busy {
+		return err
+	}
+	// Read again: an operation may have ended in between.
+	if d, err = s.deps.Store.DeckyByName(ctx, decky.FleetScope, name); err != nil {
+		return err
+	}
+	if d.Removed { // its creation never succeeded
+		return decky.NotFound()
+	}
+	return check(d)
+}

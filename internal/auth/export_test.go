@@ -1,0 +1,4 @@
+package auth
+
+// NobodysHash is what passwords of unknown users are compared with.
+const NobodysHash = nobodysHash
