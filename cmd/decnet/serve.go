@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/decnet/decnet/activities"
+	"github.com/decnet/decnet/internal/decky"
+	"github.com/decnet/decnet/internal/role/observer"
+	"github.com/decnet/decnet/internal/role/recovery"
+	"github.com/decnet/decnet/internal/role/relay"
+	"github.com/decnet/decnet/internal/runtime"
+	"github.com/decnet/decnet/worker"
+	"github.com/decnet/decnet/workflows"
+)
+
+// Names of roles, as commands and in the database.
+const (
+	roleAPI     = "api"
+	roleWorker  = "worker"
+	roleRuntime = "runtime"
+	roleBridge  = "bridge"
+)
+
+// workerRole carries out operations and recovers what was lost.
+func (p *process) workerRole() role {
+	return role{name: roleWorker, run: func(ctx context.Context, _ uuid.UUID, ready func()) error {
+		mutation := &activities.Mutation{
+			Store: p.store, Box: p.box, Pool: decky.Pool{Prefix: decky.LoopbackPool}, HostID: p.hostID, Now: time.Now,
+		}
+		scope := &activities.Scope{Store: p.store, Temporal: p.temporal, MutationID: workflows.MutationID}
+		polls, recovered := make(chan struct{}), make(chan struct{}, 1)
+		rec := &recovery.Recovery{
+			Store: p.store, Temporal: p.temporal, Namespace: p.cfg.TemporalNamespace, Dispatcher: p.dispatcher,
+			StateFile: p.stateFile, Log: p.log, Ready: func() {
+				select {
+				case recovered <- struct{}{}:
+				default:
+				}
+			},
+		}
+		g, gctx := errgroup.WithContext(ctx)
+		g.Go(func() error { return worker.Control(p.temporal, mutation, scope).Run(gctx, func() { close(polls) }) })
+		g.Go(func() error { return rec.Run(gctx) })
+		g.Go(func() error { return whenAll(gctx, ready, polls, recovered) })
+		return g.Wait()
+	}}
+}
+
+// runtimeRole touches the decoys of this host. Only one process per host does, whoever holds the host's lock.
+func (p *process) runtimeRole(rt runtime.Runtime) role {
+	return role{name: roleRuntime, run: func(ctx context.Context, _ uuid.UUID, ready func()) error {
+		lock, err := p.store.WaitLock(ctx, "runtime/"+p.hostID)
+		if err != nil {
+			return err
+		}
+		defer lock.Release()
+		watch := &observer.Observer{
+			Store: p.store, Runtime: rt, Dispatcher: p.dispatcher, HostID: p.hostID, Log: p.log, Now: time.Now,
+		}
+		acts := &activities.Runtime{Store: p.store, Runtime: rt, Now: time.Now, Log: p.log, Look: watch.Look}
+		g, gctx := errgroup.WithContext(ctx)
+		g.Go(func() error { return worker.Runtime(p.temporal, p.hostID, acts).Run(gctx, ready) })
+		g.Go(func() error { return watch.Run(gctx) })
+		g.Go(func() error { return lock.Keep(gctx) })
+		return g.Wait()
+	}}
+}
+
+// bridgeRole carries committed events from the outbox to the bus.
+func (p *process) bridgeRole() role {
+	return role{name: roleBridge, run: func(ctx context.Context, instance uuid.UUID, ready func()) error {
+		ready()
+		r := &relay.Relay{Store: p.store, Bus: p.bus, Log: p.log, Instance: instance, Role: roleBridge}
+		return r.Run(ctx)
+	}}
+}
+
+// whenAll calls fn after something was received from every channel.
+func whenAll(ctx context.Context, fn func(), signals ...<-chan struct{}) error {
+	for _, s := range signals {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s:
+		}
+	}
+	fn()
+	return nil
+}
+
+// serveHTTP serves handler on a listener until ctx ends, then lets running requests finish.
+func serveHTTP(ctx context.Context, l net.Listener, handler http.Handler) error {
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(l) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainLimit/2)
+	defer cancel()
+	err := server.Shutdown(last)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return server.Close()
+	}
+	return err
+}
+
+// opsHandler serves health and metrics of a role that runs alone.
+func (p *process) opsHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		for part, err := range p.readiness(r.Context()) {
+			if err != nil {
+				p.log.WarnContext(r.Context(), "not ready", "part", part, "err", err)
+				http.Error(w, part+" does not answer", http.StatusServiceUnavailable)
+				return
+			}
+		}
+		_, _ = fmt.Fprintln(w, "ok")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}))
+	return mux
+}
