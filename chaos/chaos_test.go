@@ -1,0 +1,326 @@
+// Package chaos kills parts of the control plane at random moments while operators change deckies, and checks that nothing
+// is left half done. Every run is reproducible as far as the machine allows: the seed decides what is done and killed.
+//
+// A small set runs with all tests; CHAOS_RUNS sets how many.
+package chaos_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/decnet/decnet/e2e/harness"
+	"github.com/decnet/decnet/internal/bus"
+	"github.com/decnet/decnet/internal/embedded"
+)
+
+const (
+	defaultRuns   = 2
+	changesPerRun = 12
+	clients       = 4
+	maxKills      = 3
+	// quietLimit is the promise of the design: 30 s after all roles are ready the system is at rest.
+	quietLimit = 30 * time.Second
+	// startLimit is what a killed part may take to be ready on a busy machine.
+	startLimit = 60 * time.Second
+)
+
+// system is what chaos works on.
+type system interface {
+	client() *harness.Client
+	victims() []string
+	// kill ends a victim without warning and brings it back.
+	kill(victim string) error
+	natsURL() string
+	dataDir() string
+}
+
+func TestMain(m *testing.M) {
+	embedded.RunShim(os.Args[1:])
+	os.Exit(m.Run())
+}
+
+func runs(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("CHAOS_RUNS")
+	if text == "" {
+		return defaultRuns
+	}
+	n, err := strconv.Atoi(text)
+	require.NoError(t, err)
+	return n
+}
+
+type upSystem struct{ *harness.Up }
+
+func (s upSystem) client() *harness.Client { return &s.Client }
+func (s upSystem) natsURL() string         { return s.Ready.NATSURL }
+func (s upSystem) dataDir() string         { return s.Dir }
+func (s upSystem) victims() []string       { return []string{"up", "postgres", "temporal"} }
+func (s upSystem) kill(victim string) error {
+	if victim != "up" {
+		return s.KillChild(victim)
+	}
+	s.Kill()
+	return s.TryStart()
+}
+
+type roleSystem struct{ *harness.Roles }
+
+func (s roleSystem) client() *harness.Client { return &s.Client }
+func (s roleSystem) natsURL() string         { return s.NATSURL() }
+func (s roleSystem) dataDir() string         { return s.Dir }
+func (s roleSystem) victims() []string {
+	return append([]string{"nats", "nats and its store", "postgres", "temporal", "all"}, harness.RoleNames...)
+}
+
+func (s roleSystem) kill(victim string) error {
+	switch victim {
+	case "all":
+		for _, name := range append([]string{"nats"}, harness.RoleNames...) {
+			if err := s.KillPart(name); err != nil {
+				return err
+			}
+		}
+		for _, name := range append([]string{"nats"}, harness.RoleNames...) {
+			s.StartPart(name)
+		}
+		return nil
+	case "nats and its store":
+		if err := s.KillPart("nats"); err != nil {
+			return err
+		}
+		if err := os.RemoveAll(s.NATSStore()); err != nil {
+			return err
+		}
+		s.StartPart("nats")
+		return nil
+	}
+	if err := s.KillPart(victim); err != nil {
+		return err
+	}
+	if victim != "postgres" && victim != "temporal" {
+		s.StartPart(victim)
+	}
+	return nil
+}
+
+func TestChaos_Up(t *testing.T) {
+	up := harness.StartUp(t)
+	for seed := range runs(t) {
+		run(t, upSystem{up}, uint64(seed)) //nolint:gosec // counted up from 0
+	}
+}
+
+func TestChaos_Roles(t *testing.T) {
+	roles := harness.StartRoles(t)
+	for seed := range runs(t) {
+		run(t, roleSystem{roles}, uint64(seed)) //nolint:gosec // counted up from 0
+	}
+}
+
+// run changes deckies from several clients while parts die, and checks the invariants once all is quiet.
+func run(t *testing.T, s system, seed uint64) {
+	t.Helper()
+	random := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // reproducible on purpose
+	t.Logf("seed %d", seed)
+	began := time.Now()
+	stop := make(chan struct{})
+	var killer sync.WaitGroup
+	kills := 1 + random.IntN(maxKills)
+	plan := make([]struct {
+		victim string
+		after  time.Duration
+	}, kills)
+	for i := range plan {
+		plan[i].victim = s.victims()[random.IntN(len(s.victims()))]
+		plan[i].after = time.Duration(random.IntN(1500)) * time.Millisecond
+	}
+	killer.Go(func() {
+		for _, k := range plan {
+			select {
+			case <-stop:
+				return
+			case <-time.After(k.after):
+			}
+			t.Logf("seed %d: kill %s after %s", seed, k.victim, time.Since(began).Round(time.Millisecond))
+			if err := s.kill(k.victim); err != nil {
+				t.Errorf("seed %d: kill %s: %v", seed, k.victim, err)
+			}
+		}
+	})
+	change(t, s.client(), random)
+	killer.Wait()
+	close(stop)
+
+	ready, cancel := context.WithTimeout(t.Context(), startLimit)
+	defer cancel()
+	require.NoError(t, awaitReady(ready, s.client()), "seed %d: not ready again", seed)
+	quiet, cancel := context.WithTimeout(t.Context(), quietLimit)
+	defer cancel()
+	settled := time.Now()
+	require.NoError(t, s.client().WaitQuiescent(quiet), "seed %d", seed)
+	t.Logf("seed %d: quiescent %s after the last part was ready", seed, time.Since(settled).Round(time.Millisecond))
+	check(t, s, began)
+}
+
+func awaitReady(ctx context.Context, c *harness.Client) error {
+	probe := &harness.Client{URL: c.URL[:len(c.URL)-len("/api/v1")]}
+	for {
+		answer, err := probe.Do(ctx, http.MethodGet, "/readyz", nil)
+		if err == nil && answer.Status == http.StatusOK {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w %s", ctx.Err(), err, answer.Body)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// change sends random requests from several clients at once. Every one of them must be answered in the end, and never
+// with a 5xx that is not about a dependency or the operation itself.
+func change(t *testing.T, c *harness.Client, random *rand.Rand) {
+	t.Helper()
+	type request struct {
+		method, path string
+		body         any
+	}
+	var requests []request
+	for range changesPerRun {
+		name := fmt.Sprintf("web-%02d", random.IntN(5))
+		switch random.IntN(5) {
+		case 0, 1:
+			services := [][]string{{}, {"ssh"}}[random.IntN(2)]
+			requests = append(requests, request{http.MethodPost, "/deckies", map[string]any{"name": name, "services": services}})
+		case 2:
+			requests = append(requests, request{http.MethodPost, "/deckies/" + name + "/services", map[string]any{"name": "ssh", "config": map[string]any{"password": "x" + name}}})
+		case 3:
+			requests = append(requests, request{http.MethodDelete, "/deckies/" + name + "/services/ssh", nil})
+		case 4:
+			requests = append(requests, request{http.MethodDelete, "/deckies/" + name, nil})
+		}
+	}
+	ctx := harness.Within(t, 3*time.Minute)
+	var wg sync.WaitGroup
+	for i := range clients {
+		wg.Go(func() {
+			for j := i; j < len(requests); j += clients {
+				r := requests[j]
+				answer, err := c.Persist(ctx, r.method, r.path, r.body)
+				if err != nil || answer.Status >= 500 && answer.Status != http.StatusBadGateway || answer.Status == http.StatusUnauthorized {
+					t.Errorf("%s %s: %d %s %v", r.method, r.path, answer.Status, answer.Body, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// check compares desired deckies and running decoys, and the operations accepted since a time with their events: a bus that
+// lost its store gets back the events of the last minutes, not all.
+func check(t *testing.T, s system, since time.Time) {
+	t.Helper()
+	ctx := harness.Within(t, time.Minute)
+	deckies, err := harness.List[harness.Decky](ctx, s.client(), "/deckies")
+	require.NoError(t, err)
+	var want []string
+	for _, d := range deckies {
+		require.Equal(t, "running", d.State, d.Name)
+		for _, svc := range d.Services {
+			want = append(want, d.UUID.String()+"/"+svc.Name)
+		}
+		require.Len(t, d.Endpoints, len(d.Services), d.Name)
+		for _, e := range d.Endpoints {
+			conn, err := net.DialTimeout("tcp", net.JoinHostPort(e.IP, strconv.Itoa(e.Port)), 5*time.Second)
+			require.NoError(t, err, d.Name)
+			_ = conn.Close()
+		}
+	}
+	have := harness.Decoys(s.dataDir())
+	slices.Sort(want)
+	slices.Sort(have)
+	require.Equal(t, want, have, "desired services are the running decoys, each once")
+
+	operations, err := harness.List[harness.Operation](ctx, s.client(), "/operations")
+	require.NoError(t, err)
+	expected, final := map[string]int{}, map[string]bool{}
+	for _, op := range operations {
+		require.NotNil(t, op.EndedAt, "operation %s is %s", op.ID, op.State)
+		recent := !op.CreatedAt.Before(since)
+		// The repair of a decky nobody knows has no aggregate to speak of.
+		if final[op.ID.String()] = recent; recent && op.State == "succeeded" && op.Decky != "" {
+			expected[op.ID.String()] = 1
+		}
+	}
+	var got map[string]int
+	for range 10 {
+		got = events(t, s)
+		maps.DeleteFunc(got, func(id string, _ int) bool { return !final[id] })
+		if maps.Equal(expected, got) {
+			break
+		}
+	}
+	require.Equal(t, expected, got, "every success has exactly one event")
+}
+
+// events counts different events by operation.
+func events(t *testing.T, s system) map[string]int {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	b, err := bus.Connect(ctx, s.natsURL(), "chaos", bus.WithLogger(slog.New(slog.DiscardHandler)))
+	require.NoError(t, err)
+	defer func() { _ = b.Close() }()
+	idle, stop := context.WithCancel(ctx)
+	defer stop()
+	last := time.AfterFunc(2*time.Second, stop) // the stream is read to its end when nothing comes any more
+	ids, counts := map[string]bool{}, map[string]int{}
+	err = b.Tail(idle, []string{"decky.>"}, time.Unix(1, 0), func(e bus.Envelope) error {
+		last.Reset(500 * time.Millisecond)
+		var p struct {
+			OperationID string `json:"operation_id"`
+		}
+		if err := json.Unmarshal(e.Payload, &p); err != nil {
+			return err
+		}
+		if p.OperationID != "" && !ids[e.ID] {
+			ids[e.ID] = true
+			counts[p.OperationID]++
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	return counts
+}
+
+// TestChaos_TemporalForgets deletes Temporal's file in the middle of a mutation.
+func TestChaos_TemporalForgets(t *testing.T) {
+	up := harness.StartUp(t)
+	began := time.Now()
+	random := rand.New(rand.NewPCG(1, 1)) //nolint:gosec // reproducible on purpose
+	change(t, &up.Client, random)
+	body := map[string]any{"name": "late-01", "services": []string{"ssh"}}
+	_, err := up.Persist(t.Context(), http.MethodPost, "/deckies", body)
+	require.NoError(t, err)
+	up.Kill()
+	require.NoError(t, os.RemoveAll(filepath.Join(up.Dir, "temporal")))
+	up.Start()
+	require.NoError(t, up.WaitQuiescent(harness.Within(t, quietLimit)))
+	check(t, upSystem{up}, began)
+}

@@ -1,0 +1,245 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/decnet/decnet/internal/embedded"
+)
+
+// readyLimit bounds a start on a busy machine; how long one takes is measured by the benchmarks.
+const readyLimit = 2 * time.Minute
+
+// Up is one `decnet up` on a data directory of its own.
+type Up struct {
+	Client
+	Dir   string // the data directory
+	Ready embedded.ReadyFile
+	Log   string // the file that collects its standard error
+
+	t     testing.TB
+	bin   Binaries
+	flags []string
+	cmd   *exec.Cmd
+	done  chan error
+	mu    sync.Mutex
+}
+
+// StartUp starts everything on a fresh data directory and logs in as admin. The system and its decoys end with the test.
+func StartUp(t testing.TB, flags ...string) *Up {
+	t.Helper()
+	return StartUpWith(t, Build(t), flags...)
+}
+
+// StartUpWith is StartUp with other programs.
+func StartUpWith(t testing.TB, bin Binaries, flags ...string) *Up {
+	t.Helper()
+	dir := ShortDir(t)
+	u := &Up{t: t, bin: bin, Dir: dir, Log: filepath.Join(dir, "up.log"), flags: append([]string{"--listen", "127.0.0.1:" + FreePort(t)}, flags...)}
+	u.Dir = filepath.Join(dir, "data")
+	t.Cleanup(func() {
+		u.Kill()
+		EndDecoys(u.Dir)
+		if t.Failed() {
+			t.Logf("log of decnet up:\n%s", Tail(u.Log))
+		}
+	})
+	u.Start()
+	require.NoError(t, u.Login(t.Context()))
+	return u
+}
+
+// ShortDir returns a temporary directory with a path short enough for a Unix socket and open for unprivileged children.
+func ShortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "dn")
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(dir, 0o755)) //nolint:gosec // an unprivileged Postgres must pass
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// FreePort returns a port that is free now.
+func FreePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = l.Close() }()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	return port
+}
+
+// Start starts the process again after Kill or Stop and waits until it is ready.
+func (u *Up) Start() {
+	u.t.Helper()
+	require.NoError(u.t, u.TryStart())
+}
+
+// TryStart is Start with an error instead of a failed test.
+func (u *Up) TryStart() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	ready := filepath.Join(u.Dir, "run", "ready.json")
+	_ = os.Remove(ready)
+	log, err := os.OpenFile(u.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	cmd := exec.Command(u.bin.Decnet, append([]string{"up", "--data-dir", u.Dir, "--runtime", "process"}, u.flags...)...) //nolint:gosec // our own program
+	cmd.Env = append(os.Environ(), "DECNET_ADMIN_PASSWORD="+AdminPassword, "DECNET_DECOY_BINARY="+u.bin.Decoy,
+		"DECNET_TEMPORAL_BINARY="+u.bin.Temporal, "DECNET_LIMITER_ENABLED=false")
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait(); close(done) }()
+	u.cmd, u.done = cmd, done
+	return u.awaitReady(ready, done)
+}
+
+func (u *Up) awaitReady(path string, done <-chan error) error {
+	deadline := time.After(readyLimit)
+	for {
+		if r, err := embedded.ReadReadyFile(path); err == nil {
+			u.Ready, u.URL = r, r.APIURL
+			return nil
+		}
+		select {
+		case err := <-done:
+			return fmt.Errorf("decnet up ended: %w\n%s", err, Tail(u.Log))
+		case <-deadline:
+			return fmt.Errorf("decnet up is not ready after %s\n%s", readyLimit, Tail(u.Log))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// PID returns the process id of the running process.
+func (u *Up) PID() int { return u.cmd.Process.Pid }
+
+// Kill ends the process with SIGKILL. Its decoys live on.
+func (u *Up) Kill() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.cmd != nil {
+		_ = u.cmd.Process.Kill()
+		<-u.done
+	}
+}
+
+// Stop ends the process with SIGTERM and returns how it ended.
+func (u *Up) Stop() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if err := u.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case err := <-u.done:
+		return err
+	case <-time.After(time.Minute):
+		return errors.New("decnet up did not end within a minute of SIGTERM")
+	}
+}
+
+// KillChild ends a child of the process, "postgres" or "temporal", with SIGKILL.
+func (u *Up) KillChild(name string) error {
+	for _, pid := range Processes(func(_ int, args []string) bool { return filepath.Base(args[0]) == name }) {
+		if ParentOf(pid) == u.PID() {
+			return syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	return fmt.Errorf("%s is not a child of %d", name, u.PID())
+}
+
+// Processes returns the ids of processes whose arguments match.
+func Processes(match func(pid int, args []string) bool) []int {
+	entries, _ := os.ReadDir("/proc")
+	var pids []int
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		line, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		if err != nil || len(line) == 0 {
+			continue
+		}
+		if args := strings.Split(strings.TrimRight(string(line), "\x00"), "\x00"); match(pid, args) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// ParentOf returns the parent of a process, 0 when there is none.
+func ParentOf(pid int) int {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(status)) {
+		if text, ok := strings.CutPrefix(line, "PPid:"); ok {
+			parent, _ := strconv.Atoi(strings.TrimSpace(text))
+			return parent
+		}
+	}
+	return 0
+}
+
+// Decoys returns the "<decky uuid>/<service>" of every decoy that runs from a data directory, with repetitions.
+func Decoys(dataDir string) []string {
+	prefix := filepath.Join(dataDir, "decoys") + "/"
+	var found []string
+	Processes(func(_ int, args []string) bool {
+		if len(args) == 4 && args[1] == "run" && strings.HasPrefix(args[3], prefix) {
+			found = append(found, filepath.Dir(strings.TrimPrefix(args[3], prefix)))
+		}
+		return false
+	})
+	return found
+}
+
+// EndDecoys kills every decoy that runs from a data directory.
+func EndDecoys(dataDir string) {
+	prefix := filepath.Join(dataDir, "decoys") + "/"
+	for _, pid := range Processes(func(_ int, args []string) bool {
+		return len(args) == 4 && args[1] == "run" && strings.HasPrefix(args[3], prefix)
+	}) {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+// Tail returns the last part of a file.
+func Tail(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	const limit = 12_000
+	return string(b[max(0, len(b)-limit):])
+}
+
+// Within returns a context that ends after d or with the test.
+func Within(t testing.TB, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
