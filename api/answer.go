@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -186,18 +187,26 @@ func endFault(op operation.Operation) *fault.Error {
 }
 
 func (s *server) success(ctx context.Context, op operation.Operation) (*mutationOutput, error) {
-	out := &mutationOutput{Status: http.StatusOK, Operation: op.ID.String(), Body: op.Response}
-	if op.Kind == operation.AddService {
+	out := &mutationOutput{Status: http.StatusOK, Operation: op.ID.String()}
+	if op.Kind == operation.AddService || op.Kind == operation.CreateDecky {
 		out.Status = http.StatusCreated
 	}
+	var err error
 	if op.Kind == operation.CreateDecky {
-		body, err := s.created(ctx, op)
-		if err != nil {
-			return nil, err
-		}
-		out.Status, out.Body = http.StatusCreated, body
+		out.Body, err = s.created(ctx, op)
+	} else {
+		out.Body, err = servicesAfter(op)
 	}
-	return out, nil
+	return out, err
+}
+
+// servicesAfter returns what was recorded when the operation succeeded.
+func servicesAfter(op operation.Operation) (DeckyServicesBody, error) {
+	var body DeckyServicesBody
+	if err := json.Unmarshal(op.Response, &body); err != nil {
+		return body, fmt.Errorf("read the outcome of operation %s: %w", op.ID, err)
+	}
+	return body, nil
 }
 
 // created returns the decky an operation made. The first answer to a request with an idempotency key is kept: the decky
@@ -230,8 +239,8 @@ func (s *server) createdThen(ctx context.Context, op operation.Operation) (decky
 	if err != nil {
 		return decky.Decky{}, err
 	}
-	var recorded DeckyServicesBody
-	if err := json.Unmarshal(op.Response, &recorded); err != nil {
+	recorded, err := servicesAfter(op)
+	if err != nil {
 		return decky.Decky{}, err
 	}
 	d.Services = nil

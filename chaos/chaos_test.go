@@ -122,21 +122,21 @@ func (s roleSystem) kill(victim string) error {
 func TestChaos_Up(t *testing.T) {
 	up := harness.StartUp(t)
 	for seed := range runs(t) {
-		run(t, upSystem{up}, uint64(seed)) //nolint:gosec // counted up from 0
+		run(t, upSystem{up}, uint64(seed))
 	}
 }
 
 func TestChaos_Roles(t *testing.T) {
 	roles := harness.StartRoles(t)
 	for seed := range runs(t) {
-		run(t, roleSystem{roles}, uint64(seed)) //nolint:gosec // counted up from 0
+		run(t, roleSystem{roles}, uint64(seed))
 	}
 }
 
 // run changes deckies from several clients while parts die, and checks the invariants once all is quiet.
 func run(t *testing.T, s system, seed uint64) {
 	t.Helper()
-	random := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // reproducible on purpose
+	random := rand.New(rand.NewPCG(seed, 7))
 	t.Logf("seed %d", seed)
 	began := time.Now()
 	stop := make(chan struct{})
@@ -313,7 +313,7 @@ func events(t *testing.T, s system) map[string]int {
 func TestChaos_TemporalForgets(t *testing.T) {
 	up := harness.StartUp(t)
 	began := time.Now()
-	random := rand.New(rand.NewPCG(1, 1)) //nolint:gosec // reproducible on purpose
+	random := rand.New(rand.NewPCG(1, 1))
 	change(t, &up.Client, random)
 	body := map[string]any{"name": "late-01", "services": []string{"ssh"}}
 	_, err := up.Persist(t.Context(), http.MethodPost, "/deckies", body)

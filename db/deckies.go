@@ -218,7 +218,7 @@ func (tx *Tx) AddPendingRevision(ctx context.Context, operationID, deckyID uuid.
 	}
 	for i, s := range list {
 		p := dbsqlc.InsertRevisionServiceParams{
-			RevisionID: id, Position: int32(i), Name: s.Name, Config: marshal(nonNil(s.Config)), //nolint:gosec // at most the registry's size
+			RevisionID: id, Position: int32(i), Name: s.Name, Config: marshal(nonNil(s.Config)),
 			Revision: int32(s.Revision), ExpiresAt: s.ExpiresAt, //nolint:gosec // counted up from 1
 		}
 		if s.SavedConfig != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// Task queues. Exactly one worker serves RuntimeQueue of a host.
+// ControlQueue is the task queue of workflows and of the transactions of operations.
 const ControlQueue = "control"
 
 // RuntimeQueue returns the task queue of the one worker that touches the decoys of a host.

@@ -114,12 +114,14 @@ func TestScope_ContinuesAsNewUnderLoad(t *testing.T) {
 func serverThatSuggestsEarly(t *testing.T) client.Client {
 	t.Helper()
 	port := freePort(t)
-	args := []string{"server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", port, "--log-level", "never",
-		"--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=200"}
+	args := []string{
+		"server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", port, "--log-level", "never",
+		"--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=200",
+	}
 	for name := range workflows.SearchAttributes() {
 		args = append(args, "--search-attribute", name+"=Keyword")
 	}
-	server := exec.CommandContext(t.Context(), embeddedtest.TemporalBinary(t), args...) //nolint:gosec // our own tool
+	server := exec.CommandContext(t.Context(), embeddedtest.TemporalBinary(t), args...)
 	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(t, server.Start())
 	t.Cleanup(func() { _ = server.Process.Kill(); _ = server.Wait() })
@@ -176,7 +178,7 @@ func submit(t *testing.T, c client.Client, in workflows.Submit) {
 		if err == nil || t.Context().Err() != nil {
 			return
 		}
-		time.Sleep(20 * time.Millisecond) //nolint:forbidigo // the retry of a client, not a wait for a result
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 

@@ -26,10 +26,10 @@ import (
 
 const (
 	// drainLimit bounds how long a process may take to end after SIGTERM.
-	drainLimit = 20 * time.Second
-	touchEvery = 15 * time.Second
-	restartMin = 500 * time.Millisecond
-	restartMax = 10 * time.Second
+	drainLimit   = 20 * time.Second
+	touchEvery   = 15 * time.Second
+	firstPause   = 500 * time.Millisecond
+	longestPause = 10 * time.Second
 )
 
 // process is what the roles of one process share.
@@ -153,7 +153,7 @@ func (p *process) keep(ctx context.Context, r role, ready func()) error {
 			ready()
 		}
 	}
-	wait := &backoff.ExponentialBackOff{InitialInterval: restartMin, MaxInterval: restartMax, Multiplier: 2}
+	wait := &backoff.ExponentialBackOff{InitialInterval: firstPause, MaxInterval: longestPause, Multiplier: 2}
 	wait.Reset()
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -164,7 +164,7 @@ func (p *process) keep(ctx context.Context, r role, ready func()) error {
 		if f, ok := fault.As(err); ok && f.Kind == fault.Invalid {
 			return err // an operator must change something
 		}
-		if time.Since(began) > restartMax {
+		if time.Since(began) > longestPause {
 			wait.Reset()
 		}
 		p.log.WarnContext(ctx, "role starts again", "role", r.name, "err", err)

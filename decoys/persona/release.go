@@ -52,8 +52,10 @@ var releases = map[string]Release{
 			{"6.1.0-28-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.119-1 (2024-11-22)", "debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14) 12.2.0, GNU ld (GNU Binutils for Debian) 2.40"},
 		},
 		SSH: []SSHVersion{
-			{"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u2", "9.0", 2}, {"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3", "9.0", 4},
-			{"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u5", "9.0", 2}, {"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u6", "9.0", 2},
+			{"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u2", "9.0", 2},
+			{"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3", "9.0", 4},
+			{"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u5", "9.0", 2},
+			{"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u6", "9.0", 2},
 		},
 	},
 	"ubuntu22": {
@@ -66,8 +68,10 @@ var releases = map[string]Release{
 			{"5.15.0-130-generic", "#140-Ubuntu SMP Wed Dec 18 17:59:53 UTC 2024", "buildd@lcy02-amd64-045) (gcc (Ubuntu 11.4.0-1ubuntu1~22.04) 11.4.0, GNU ld (GNU Binutils for Ubuntu) 2.38"},
 		},
 		SSH: []SSHVersion{
-			{"SSH-2.0-OpenSSH_8.9p1 Ubuntu-3ubuntu0.6", "8.9", 1}, {"SSH-2.0-OpenSSH_8.9p1 Ubuntu-3ubuntu0.10", "8.9", 5},
-			{"SSH-2.0-OpenSSH_8.9p1 Ubuntu-3ubuntu0.11", "8.9", 3}, {"SSH-2.0-OpenSSH_8.9p1 Ubuntu-3ubuntu0.13", "8.9", 2},
+			{"SSH-2.0-OpenSSH_8.9p1 Ubuntu-3ubuntu0.6", "8.9", 1},
+			{"SSH-2.0-OpenSSH_8.9p1 Ubuntu-3ubuntu0.10", "8.9", 5},
+			{"SSH-2.0-OpenSSH_8.9p1 Ubuntu-3ubuntu0.11", "8.9", 3},
+			{"SSH-2.0-OpenSSH_8.9p1 Ubuntu-3ubuntu0.13", "8.9", 2},
 		},
 	},
 	"ubuntu20": {

@@ -21,8 +21,14 @@ func cmdUname(c *call) int {
 	}
 	var out []string
 	for _, v := range []struct{ o, long, v string }{
-		{"s", "kernel-name", "Linux"}, {"n", "nodename", h.Hostname}, {"r", "kernel-release", h.Kernel.Release},
-		{"v", "kernel-version", h.Kernel.Version}, {"m", "machine", "x86_64"}, {"p", "processor", "x86_64"}, {"i", "hardware-platform", "x86_64"}, {"o", "operating-system", osName},
+		{"s", "kernel-name", "Linux"},
+		{"n", "nodename", h.Hostname},
+		{"r", "kernel-release", h.Kernel.Release},
+		{"v", "kernel-version", h.Kernel.Version},
+		{"m", "machine", "x86_64"},
+		{"p", "processor", "x86_64"},
+		{"i", "hardware-platform", "x86_64"},
+		{"o", "operating-system", osName},
 	} {
 		all := has(o, "a", "all")
 		if all && (v.o == "p" || v.o == "i") && h.Release.ID != "ubuntu" && h.PackageTool != "dnf" && h.PackageTool != "yum" {

@@ -138,8 +138,10 @@ func (b *builder) bins() {
 
 // hiddenHere reports programs that the distribution does not have.
 func hiddenHere(tool, name string) bool {
-	tools := map[string]string{"apt": "apt", "apt-get": "apt", "dpkg": "apt", "apt-cache": "apt", "yum": "yum dnf", "dnf": "dnf", "rpm": "dnf yum",
-		"apk": "apk", "pacman": "pacman", "ash": "apk"}
+	tools := map[string]string{
+		"apt": "apt", "apt-get": "apt", "dpkg": "apt", "apt-cache": "apt", "yum": "yum dnf", "dnf": "dnf", "rpm": "dnf yum",
+		"apk": "apk", "pacman": "pacman", "ash": "apk",
+	}
 	if t, ok := tools[name]; ok {
 		return !slices.Contains(strings.Fields(t), tool)
 	}
@@ -196,8 +198,10 @@ func osRelease(h *persona.Host) string {
 	if h.IDLike != "" {
 		fmt.Fprintf(&s, "ID_LIKE=%q\n", h.IDLike)
 	}
-	fmt.Fprintf(&s, "HOME_URL=%q\n", map[string]string{"debian": "https://www.debian.org/", "ubuntu": "https://www.ubuntu.com/", "rocky": "https://rockylinux.org/",
-		"centos": "https://www.centos.org/", "alpine": "https://alpinelinux.org/", "fedora": "https://fedoraproject.org/", "kali": "https://www.kali.org/", "arch": "https://archlinux.org/"}[h.Release.ID])
+	fmt.Fprintf(&s, "HOME_URL=%q\n", map[string]string{
+		"debian": "https://www.debian.org/", "ubuntu": "https://www.ubuntu.com/", "rocky": "https://rockylinux.org/",
+		"centos": "https://www.centos.org/", "alpine": "https://alpinelinux.org/", "fedora": "https://fedoraproject.org/", "kali": "https://www.kali.org/", "arch": "https://archlinux.org/",
+	}[h.Release.ID])
 	return s.String()
 }
 
@@ -266,8 +270,10 @@ func (b *builder) home() {
 }
 
 func (b *builder) pastCommands() string {
-	pool := []string{"df -h", "systemctl status ssh", "tail -f /var/log/syslog", "apt update", "vim /etc/ssh/sshd_config", "htop", "ls -la", "cd /var/www/html", "free -m",
-		"crontab -l", "ip a", "systemctl restart nginx", "du -sh /var/*", "cat /opt/app/.env", "./backup.sh", "last", "exit", "ss -tlnp", "journalctl -xe", "nano /etc/hosts"}
+	pool := []string{
+		"df -h", "systemctl status ssh", "tail -f /var/log/syslog", "apt update", "vim /etc/ssh/sshd_config", "htop", "ls -la", "cd /var/www/html", "free -m",
+		"crontab -l", "ip a", "systemctl restart nginx", "du -sh /var/*", "cat /opt/app/.env", "./backup.sh", "last", "exit", "ss -tlnp", "journalctl -xe", "nano /etc/hosts",
+	}
 	if b.h.PackageTool != "apt" {
 		pool[3] = b.h.PackageTool + " update"
 	}

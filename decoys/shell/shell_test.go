@@ -30,7 +30,8 @@ type sync2 struct {
 }
 
 func (s *sync2) Write(p []byte) (int, error) { s.mu.Lock(); defer s.mu.Unlock(); return s.b.Write(p) }
-func (s *sync2) String() string              { s.mu.Lock(); defer s.mu.Unlock(); return s.b.String() }
+
+func (s *sync2) String() string { s.mu.Lock(); defer s.mu.Unlock(); return s.b.String() }
 
 func exec(ctx context.Context, m *shell.Machine, user, line, stdin string, h shell.Hooks) (string, int) {
 	out := &sync2{}

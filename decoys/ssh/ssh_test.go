@@ -229,9 +229,19 @@ func TestShell_OnATerminal(t *testing.T) {
 	prompt := `root@SRV-WEB-31:~# `
 	out.wait(t, prompt)
 	for _, step := range [][2]string{
-		{"whoamx\x7fi\r", `^root`}, {"echo one; ech\t two\r", `^two`}, {"\x1b[A\x1b[A\r", `root`}, {"cd /et\t\r", `root@SRV-WEB-31:/etc# `},
-		{"sleep 100\r", `sleep 100`}, {"\x03", `\^C`}, {"read v\rtyped\r", `typed`}, {"echo got=$v\r", `got=typed`}, {"for i in a b\rdo echo x$i\rdone\r", `^xb`},
-		{"tty; echo $TERM\r", `/dev/pts/0`}, {"cat\rhello\r\x04", `hello`}, {"su ubuntu\r", `ubuntu@SRV-WEB-31:/etc\$|ubuntu@SRV-WEB-31:~\$`}, {"exit\r", `exit`},
+		{"whoamx\x7fi\r", `^root`},
+		{"echo one; ech\t two\r", `^two`},
+		{"\x1b[A\x1b[A\r", `root`},
+		{"cd /et\t\r", `root@SRV-WEB-31:/etc# `},
+		{"sleep 100\r", `sleep 100`},
+		{"\x03", `\^C`},
+		{"read v\rtyped\r", `typed`},
+		{"echo got=$v\r", `got=typed`},
+		{"for i in a b\rdo echo x$i\rdone\r", `^xb`},
+		{"tty; echo $TERM\r", `/dev/pts/0`},
+		{"cat\rhello\r\x04", `hello`},
+		{"su ubuntu\r", `ubuntu@SRV-WEB-31:/etc\$|ubuntu@SRV-WEB-31:~\$`},
+		{"exit\r", `exit`},
 	} {
 		_, err = io.WriteString(in, step[0])
 		require.NoError(t, err)

@@ -44,10 +44,16 @@ func TestErrors_AreThoseOfASystem(t *testing.T) {
 		err  error
 		want syscall.Errno
 	}{
-		{f.Mkdir(user, "/x", 0o755), syscall.EACCES}, {f.Mkdir(root, "/no/x", 0o755), syscall.ENOENT}, {f.Remove(root, "/etc"), syscall.ENOTEMPTY},
-		{f.Remove(root, "/"), syscall.EBUSY}, {f.Rename(root, "/etc", "/etc/in"), syscall.EINVAL}, {f.Chmod(user, "/etc/passwd", 0o777), syscall.EPERM},
-		{second(f.Open(user, "/etc/passwd", os.O_WRONLY, 0)), syscall.EACCES}, {second(f.Open(root, "/loop", 0, 0)), syscall.ELOOP},
-		{second(f.Open(root, "/etc/passwd/x", 0, 0)), syscall.ENOTDIR}, {second(f.Open(root, "/etc", os.O_WRONLY, 0)), syscall.EISDIR},
+		{f.Mkdir(user, "/x", 0o755), syscall.EACCES},
+		{f.Mkdir(root, "/no/x", 0o755), syscall.ENOENT},
+		{f.Remove(root, "/etc"), syscall.ENOTEMPTY},
+		{f.Remove(root, "/"), syscall.EBUSY},
+		{f.Rename(root, "/etc", "/etc/in"), syscall.EINVAL},
+		{f.Chmod(user, "/etc/passwd", 0o777), syscall.EPERM},
+		{second(f.Open(user, "/etc/passwd", os.O_WRONLY, 0)), syscall.EACCES},
+		{second(f.Open(root, "/loop", 0, 0)), syscall.ELOOP},
+		{second(f.Open(root, "/etc/passwd/x", 0, 0)), syscall.ENOTDIR},
+		{second(f.Open(root, "/etc", os.O_WRONLY, 0)), syscall.EISDIR},
 	} {
 		require.ErrorIs(t, c.err, c.want)
 	}

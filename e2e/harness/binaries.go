@@ -42,7 +42,7 @@ var build = sync.OnceValues(func() (Binaries, error) {
 		{"-o", b.Decoy, "./cmd/decoy"},
 		{"-tags", "probe", "-o", b.ProbeDecoy, "./cmd/decoy"},
 	} {
-		cmd := exec.Command("go", append([]string{"build", "-buildvcs=false"}, args...)...) //nolint:gosec // constants
+		cmd := exec.Command("go", append([]string{"build", "-buildvcs=false"}, args...)...)
 		cmd.Dir = Root()
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {

@@ -172,8 +172,8 @@ func List[T any](ctx context.Context, c *Client, path string) ([]T, error) {
 
 // WaitQuiescent waits until the system is at rest.
 func (c *Client) WaitQuiescent(ctx context.Context) error {
-	last := errors.New("not asked yet")
 	for {
+		var last error
 		answer, err := c.Do(ctx, http.MethodGet, "/status", nil)
 		var status struct {
 			Quiescent bool `json:"quiescent"`

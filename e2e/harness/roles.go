@@ -46,7 +46,7 @@ func StartRoles(t testing.TB) *Roles {
 	r := &Roles{
 		t: t, bin: bin, nats: natsServer(t), Dir: filepath.Join(base, "runtime"), natsPort: FreePort(t), running: map[string]*running{},
 	}
-	require.NoError(t, os.MkdirAll(r.Dir, 0o755)) //nolint:gosec // decoys of another user pass through it
+	require.NoError(t, os.MkdirAll(r.Dir, 0o755))
 	var err error
 	r.lock, err = embedded.Lock(filepath.Join(base, "parts"))
 	require.NoError(t, err)
@@ -76,7 +76,7 @@ func StartRoles(t testing.TB) *Roles {
 func natsServer(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(Root(), "bin", "nats-server")
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", path, "github.com/nats-io/nats-server/v2") //nolint:gosec // constants
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", path, "github.com/nats-io/nats-server/v2")
 	cmd.Dir = filepath.Join(Root(), "tools", "nats")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
@@ -87,9 +87,9 @@ func natsServer(t testing.TB) string {
 // StartPart starts one role, or "nats".
 func (r *Roles) StartPart(name string) {
 	r.t.Helper()
-	cmd := exec.Command(r.bin.Decnet, name) //nolint:gosec // our own program
+	cmd := exec.Command(r.bin.Decnet, name)
 	if name == "nats" {
-		cmd = exec.Command(r.nats, "-js", "-sd", r.NATSStore(), "-a", "127.0.0.1", "-p", r.natsPort) //nolint:gosec // our own tool
+		cmd = exec.Command(r.nats, "-js", "-sd", r.NATSStore(), "-a", "127.0.0.1", "-p", r.natsPort)
 	}
 	log, err := os.OpenFile(r.log(name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(r.t, err)

@@ -67,7 +67,7 @@ func ShortDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "dn")
 	require.NoError(t, err)
-	require.NoError(t, os.Chmod(dir, 0o755)) //nolint:gosec // an unprivileged Postgres must pass
+	require.NoError(t, os.Chmod(dir, 0o755))
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
 }
@@ -100,7 +100,7 @@ func (u *Up) TryStart() error {
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	cmd := exec.Command(u.bin.Decnet, append([]string{"up", "--data-dir", u.Dir, "--runtime", "process"}, u.flags...)...) //nolint:gosec // our own program
+	cmd := exec.Command(u.bin.Decnet, append([]string{"up", "--data-dir", u.Dir, "--runtime", "process"}, u.flags...)...)
 	cmd.Env = append(os.Environ(), "DECNET_ADMIN_PASSWORD="+AdminPassword, "DECNET_DECOY_BINARY="+u.bin.Decoy,
 		"DECNET_TEMPORAL_BINARY="+u.bin.Temporal, "DECNET_LIMITER_ENABLED=false")
 	cmd.Stdout, cmd.Stderr = log, log

@@ -204,10 +204,10 @@ func decodeTextarea(s string) (string, error) {
 	}
 	b, err := base64.StdEncoding.Strict().DecodeString(encoded)
 	if err != nil || strings.ContainsAny(encoded, "\r\n") {
-		return "", fmt.Errorf("is not valid base64 after b64:")
+		return "", fmt.Errorf("is not valid base64 behind its prefix")
 	}
 	if !utf8.Valid(b) {
-		return "", fmt.Errorf("must hold UTF-8 after b64:")
+		return "", fmt.Errorf("must hold UTF-8 behind its base64 prefix")
 	}
 	return string(b), nil
 }

@@ -21,7 +21,9 @@ import (
 	"github.com/decnet/decnet/internal/role/relay"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/decnet/decnet/internal/embedded/embeddedtest.shared.spawn.func2")) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/decnet/decnet/internal/embedded/embeddedtest.shared.spawn.func2"))
+}
 
 type bundle struct {
 	t     *testing.T
