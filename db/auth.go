@@ -76,7 +76,7 @@ func (s *Store) UserByName(ctx context.Context, username string) (auth.User, err
 
 // Users lists users by name, beginning after a name.
 func (s *Store) Users(ctx context.Context, after string, limit int) ([]auth.User, error) {
-	rows, err := s.queries().ListUsers(ctx, dbsqlc.ListUsersParams{AfterUsername: after, MaxRows: int32(limit)}) //nolint:gosec // bounded by the API
+	rows, err := s.queries().ListUsers(ctx, dbsqlc.ListUsersParams{AfterUsername: after, MaxRows: int32(limit)})
 	users := make([]auth.User, len(rows))
 	for i, r := range rows {
 		users[i] = toUser(r)
@@ -187,7 +187,7 @@ func (s *Store) APITokenByHash(ctx context.Context, hash []byte) (auth.APIToken,
 
 // APITokens lists tokens by name, beginning after a name.
 func (s *Store) APITokens(ctx context.Context, after string, limit int) ([]auth.APIToken, error) {
-	rows, err := s.queries().ListAPITokens(ctx, dbsqlc.ListAPITokensParams{AfterName: after, MaxRows: int32(limit)}) //nolint:gosec // bounded by the API
+	rows, err := s.queries().ListAPITokens(ctx, dbsqlc.ListAPITokensParams{AfterName: after, MaxRows: int32(limit)})
 	tokens := make([]auth.APIToken, len(rows))
 	for i, r := range rows {
 		tokens[i] = toAPIToken(r.ApiToken, r.Username, r.OwnerRole)

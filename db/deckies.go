@@ -38,7 +38,7 @@ func (s *Store) DeckyByName(ctx context.Context, scope, name string) (decky.Deck
 
 // Deckies lists the deckies of a scope by name with their active revisions, beginning after a name.
 func (s *Store) Deckies(ctx context.Context, scope, after string, limit int) ([]decky.Decky, error) {
-	rows, err := s.queries().ListDeckies(ctx, dbsqlc.ListDeckiesParams{Scope: scope, AfterName: after, MaxRows: int32(limit)}) //nolint:gosec // bounded by the API
+	rows, err := s.queries().ListDeckies(ctx, dbsqlc.ListDeckiesParams{Scope: scope, AfterName: after, MaxRows: int32(limit)})
 	if err != nil {
 		return nil, interpret(err)
 	}
@@ -161,8 +161,8 @@ func toDecky(r dbsqlc.Decky) decky.Decky {
 
 func toEndpoint(e dbsqlc.DeckyEndpoint) decky.Endpoint {
 	return decky.Endpoint{
-		Service: e.Service, Protocol: e.Protocol, Port: uint16(e.Port), //nolint:gosec // CHECKed to be a port
-		Listen: netip.AddrPortFrom(e.ListenIP, uint16(e.ListenPort)), //nolint:gosec // CHECKed to be a port
+		Service: e.Service, Protocol: e.Protocol, Port: uint16(e.Port),
+		Listen: netip.AddrPortFrom(e.ListenIP, uint16(e.ListenPort)),
 	}
 }
 
@@ -212,14 +212,14 @@ func (tx *Tx) NextRevision(ctx context.Context, deckyID uuid.UUID) (int, error) 
 func (tx *Tx) AddPendingRevision(ctx context.Context, operationID, deckyID uuid.UUID, number int, removed bool, list []decky.Service) error {
 	id := newID()
 	if err := tx.q.InsertRevision(ctx, dbsqlc.InsertRevisionParams{
-		ID: id, DeckyID: deckyID, Number: int32(number), OperationID: operationID, Removed: removed, //nolint:gosec // counted up from 1
+		ID: id, DeckyID: deckyID, Number: int32(number), OperationID: operationID, Removed: removed,
 	}); err != nil {
 		return err
 	}
 	for i, s := range list {
 		p := dbsqlc.InsertRevisionServiceParams{
 			RevisionID: id, Position: int32(i), Name: s.Name, Config: marshal(nonNil(s.Config)),
-			Revision: int32(s.Revision), ExpiresAt: s.ExpiresAt, //nolint:gosec // counted up from 1
+			Revision: int32(s.Revision), ExpiresAt: s.ExpiresAt,
 		}
 		if s.SavedConfig != nil {
 			p.SavedConfig = marshal(s.SavedConfig)

@@ -52,7 +52,7 @@ func (s *Store) ChooseRuntime(ctx context.Context, name string) error {
 
 // RaiseEpoch starts a new epoch after a restore and engages the relay kill switch. A lower or equal epoch changes nothing.
 func (s *Store) RaiseEpoch(ctx context.Context, epoch int) error {
-	return interpret(s.queries().RaiseEpoch(ctx, int32(epoch))) //nolint:gosec // counted up from 1
+	return interpret(s.queries().RaiseEpoch(ctx, int32(epoch)))
 }
 
 // RoleInstance is one running process's share in a role.
@@ -67,7 +67,7 @@ type RoleInstance struct {
 
 // StartRole records that a process begins to serve a role. Its start counts as a disturbance (Quiescence).
 func (s *Store) StartRole(ctx context.Context, r RoleInstance) error {
-	return interpret(s.queries().StartRole(ctx, dbsqlc.StartRoleParams{ID: r.ID, Role: r.Role, HostID: r.HostID, PID: int32(r.PID)})) //nolint:gosec // a pid
+	return interpret(s.queries().StartRole(ctx, dbsqlc.StartRoleParams{ID: r.ID, Role: r.Role, HostID: r.HostID, PID: int32(r.PID)}))
 }
 
 // TouchRole records that the process still serves the role.
@@ -111,7 +111,7 @@ type ObserverPass struct {
 // RecordPass stores a host's last pass.
 func (s *Store) RecordPass(ctx context.Context, p ObserverPass) error {
 	return interpret(s.queries().UpsertObserverPass(ctx, dbsqlc.UpsertObserverPassParams{
-		HostID: p.HostID, StartedAt: p.StartedAt, Decoys: int32(p.Decoys), Drift: int32(p.Drift), //nolint:gosec // counts of rows
+		HostID: p.HostID, StartedAt: p.StartedAt, Decoys: int32(p.Decoys), Drift: int32(p.Drift),
 	}))
 }
 
@@ -202,7 +202,7 @@ func (l *Lock) Held(ctx context.Context) error {
 
 // Release gives the lock back. It closes the connection when the database does not confirm.
 func (l *Lock) Release() {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) //nolint:forbidigo // also after the holder was cancelled
 	defer cancel()
 	var done bool
 	err := l.conn.QueryRow(ctx, "SELECT pg_advisory_unlock(hashtextextended($1, 0))", l.name).Scan(&done)

@@ -106,7 +106,7 @@ func (s *Store) Operations(ctx context.Context, f OperationFilter) ([]operation.
 	}
 	rows, err := s.queries().ListOperations(ctx, dbsqlc.ListOperationsParams{
 		BeforeSeq: f.BeforeSeq, Decky: optional(f.Decky), Service: optional(f.Service), Kind: optional(f.Kind),
-		State: optional(f.State), Actor: optional(f.Actor), MaxRows: int32(f.Limit), //nolint:gosec // bounded by the API
+		State: optional(f.State), Actor: optional(f.Actor), MaxRows: int32(f.Limit),
 	})
 	if err != nil {
 		return nil, interpret(err)
@@ -117,7 +117,7 @@ func (s *Store) Operations(ctx context.Context, f OperationFilter) ([]operation.
 
 // OpenOperations lists operations that have not ended, oldest first, without steps.
 func (s *Store) OpenOperations(ctx context.Context, limit int) ([]operation.Operation, error) {
-	rows, err := s.queries().ListOpenOperations(ctx, int32(limit)) //nolint:gosec // a constant of the caller
+	rows, err := s.queries().ListOpenOperations(ctx, int32(limit))
 	return toOperations(rows), interpret(err)
 }
 
@@ -172,7 +172,7 @@ func (tx *Tx) RecordStep(ctx context.Context, id uuid.UUID, step operation.StepR
 
 func recordStep(ctx context.Context, q *dbsqlc.Queries, id uuid.UUID, step operation.StepRecord) error {
 	return q.UpsertStep(ctx, dbsqlc.UpsertStepParams{
-		OperationID: id, Name: string(step.Name), State: string(step.State), Attempt: int32(max(step.Attempt, 1)), //nolint:gosec // small
+		OperationID: id, Name: string(step.Name), State: string(step.State), Attempt: int32(max(step.Attempt, 1)),
 		Detail: step.Detail, StartedAt: step.StartedAt, EndedAt: step.EndedAt,
 	})
 }
@@ -277,7 +277,7 @@ func toInt32(p *int) *int32 {
 	if p == nil {
 		return nil
 	}
-	return ptr(int32(*p)) //nolint:gosec // revision numbers are counted up from 1
+	return ptr(int32(*p))
 }
 
 func toInt(p *int32) *int {

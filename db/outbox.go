@@ -32,7 +32,7 @@ func (tx *Tx) Publish(ctx context.Context, e Event) error {
 
 // Unpublished lists what waits in the outbox in order of commit per key.
 func (s *Store) Unpublished(ctx context.Context, limit int) ([]Event, error) {
-	rows, err := s.queries().ListUnpublished(ctx, int32(limit)) //nolint:gosec // a constant of the caller
+	rows, err := s.queries().ListUnpublished(ctx, int32(limit))
 	events := make([]Event, len(rows))
 	for i, r := range rows {
 		events[i] = Event{

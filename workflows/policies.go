@@ -10,10 +10,17 @@ import (
 // ConvergeBackLimit bounds how long an undo may try to bring the decoys back before the operation ends unconverged.
 const ConvergeBackLimit = 5 * time.Minute
 
+// writeLimit bounds one attempt of a transaction that takes milliseconds. It is also how long a worker that was killed in
+// the middle of one goes unnoticed, so it is short: an attempt that outlives it meets its successor at a row lock.
+const writeLimit = 4 * time.Second
+
+// TaskTimeout is how long a worker that was killed while it decided goes unnoticed.
+const TaskTimeout = 5 * time.Second
+
 // mustWrite is for bookkeeping without which a scope cannot go on: it is tried until Postgres answers.
 func mustWrite(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		StartToCloseTimeout: 20 * time.Second,
+		StartToCloseTimeout: writeLimit,
 		RetryPolicy: &temporal.RetryPolicy{
 			InitialInterval: 200 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second,
 		},

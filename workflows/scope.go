@@ -238,6 +238,7 @@ func (s *sequencer) start(ctx workflow.Context, e Entry, reuse enums.WorkflowIdR
 	child := workflow.ExecuteChildWorkflow(workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
 		WorkflowID:            MutationID(e.OperationID),
 		TaskQueue:             ControlQueue,
+		WorkflowTaskTimeout:   TaskTimeout,
 		ParentClosePolicy:     enums.PARENT_CLOSE_POLICY_ABANDON,
 		WorkflowIDReusePolicy: reuse,
 		TypedSearchAttributes: temporal.NewSearchAttributes(AttrScope.ValueSet(s.Scope), AttrOperation.ValueSet(e.OperationID.String())),

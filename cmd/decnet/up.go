@@ -192,7 +192,7 @@ func (p *process) openRuntime(ctx context.Context) (runtime.Runtime, error) {
 	}
 	rt, err := processruntime.New(processruntime.Options{
 		DataDir: filepath.Join(p.cfg.DataDir, "decoys"), ArtifactsRoot: p.cfg.ArtifactsRoot, DecoyBinary: decoy,
-		PortOffset: uint16(p.cfg.PortOffset), Unsafe: p.cfg.UnsafeProcessRuntime, Logger: p.log, //nolint:gosec // validated by config
+		PortOffset: uint16(p.cfg.PortOffset), Unsafe: p.cfg.UnsafeProcessRuntime, Logger: p.log,
 	})
 	if err != nil {
 		return nil, err

@@ -30,7 +30,7 @@ func URL(t testing.TB) string {
 }
 
 func migrate(url string) error {
-	ctx := context.Background()
+	ctx := context.Background() //nolint:forbidigo // the template outlives the test that makes it
 	store, err := db.Open(ctx, url)
 	if err != nil {
 		return err

@@ -120,8 +120,8 @@ func (l *launch) bind() error {
 		var last error
 		for _, a := range p.Addresses {
 			lc := net.ListenConfig{}
-			lc.SetMultipathTCP(false) // Landlock does not know multipath sockets
-			ln, err := lc.Listen(context.Background(), "tcp", a)
+			lc.SetMultipathTCP(false)                            // Landlock does not know multipath sockets
+			ln, err := lc.Listen(context.Background(), "tcp", a) //nolint:forbidigo // binding does not wait
 			if err == nil {
 				l.listeners = append(l.listeners, ln)
 				l.bound = append(l.bound, fmt.Sprintf("tcp/%d=%s", p.Port, ln.Addr()))

@@ -2,6 +2,7 @@ package shell
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,7 +19,7 @@ func (sh *shell) loop(ctx context.Context) int {
 	for ctx.Err() == nil {
 		text, f, err := sh.readCommand(ctx)
 		if err != nil {
-			if sh.s.tty != nil && err == io.EOF {
+			if sh.s.tty != nil && errors.Is(err, io.EOF) {
 				fmt.Fprint(sh.s.tty, sh.farewell())
 			}
 			break
@@ -70,7 +71,7 @@ func (sh *shell) readCommand(ctx context.Context) (string, *syntax.File, error) 
 	text, prompt := "", sh.prompt()
 	for {
 		line, err := sh.readLine(ctx, prompt)
-		if err == ErrInterrupted {
+		if errors.Is(err, ErrInterrupted) {
 			text, prompt = "", sh.prompt()
 			continue
 		}
@@ -403,7 +404,7 @@ func (e *editor) complete() {
 		add += " "
 	}
 	for _, r := range add {
-		_ = e.insertByte(context.Background(), byte(r))
+		_ = e.insertByte(context.Background(), byte(r)) //nolint:forbidigo // completes a word; nothing to wait for
 	}
 	if e.tabs++; add == "" && e.tabs > 1 {
 		e.print("\n" + columns(found, e.sh.s.width()) + e.prompt + string(e.line))

@@ -100,8 +100,9 @@ func supportedRedirect(rd *syntax.Redirect) bool {
 		return supportedDup(rd)
 	case syntax.DplIn:
 		return rd.Word.Lit() == "-"
+	default: // not of bash, or for more descriptors than there are
+		return false
 	}
-	return false
 }
 
 // supportedDup turns `>&file` into `&>file` and drops duplicates of descriptors the interpreter does not have.

@@ -204,7 +204,6 @@ type lazyInput struct {
 	data  chan []byte
 	done  chan struct{}
 	once  sync.Once
-	err   error
 }
 
 func newLazyInput(t *TTY, in io.Reader) *lazyInput {

@@ -143,15 +143,14 @@ func (s *Server) admit(c net.Conn) bool {
 
 // conn is one client.
 type conn struct {
-	s       *Server
-	raw     net.Conn
-	src     string
-	port    string
-	pid     int
-	mu      sync.Mutex
-	ssh     *ssh.ServerConn
-	version string
-	idle    time.Duration
+	s    *Server
+	raw  net.Conn
+	src  string
+	port string
+	pid  int
+	mu   sync.Mutex
+	ssh  *ssh.ServerConn
+	idle time.Duration
 }
 
 func (s *Server) handle(ctx context.Context, raw net.Conn) {

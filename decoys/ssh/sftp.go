@@ -2,6 +2,7 @@ package ssh
 
 import (
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -18,7 +19,7 @@ func (s *session) sftp(ctx context.Context) int {
 	srv := sftp.NewRequestServer(s.ch, sftp.Handlers{FileGet: h, FilePut: h, FileCmd: h, FileList: h}, sftp.WithStartDirectory(s.sh.User().Home))
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
-	if err := srv.Serve(); err != nil && err != io.EOF {
+	if err := srv.Serve(); err != nil && !errors.Is(err, io.EOF) {
 		return 255
 	}
 	return 0

@@ -189,7 +189,7 @@ func (s stream) trim(ctx context.Context, js jetstream.JetStream) error {
 	}
 	// State first: a consumer without pending messages below has handled everything up to LastSeq of this answer.
 	state := st.CachedInfo().State
-	if state.Bytes*100 < uint64(s.maxBytes)*trimAbove { //nolint:gosec // a positive constant
+	if state.Bytes*100 < uint64(s.maxBytes)*trimAbove {
 		return nil
 	}
 	upTo := min(state.FirstSeq+state.Msgs/2, state.LastSeq)

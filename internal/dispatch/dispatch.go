@@ -144,6 +144,7 @@ func (d *Dispatcher) scopeOptions(scope string, epoch int) client.StartWorkflowO
 	return client.StartWorkflowOptions{
 		ID:                       workflows.ScopeID(scope),
 		TaskQueue:                workflows.ControlQueue,
+		WorkflowTaskTimeout:      workflows.TaskTimeout,
 		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
 		WorkflowIDReusePolicy:    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 		Memo:                     map[string]any{workflows.MemoEpoch: epoch},
