@@ -48,7 +48,8 @@ SELECT EXISTS (SELECT 1 FROM operations WHERE scope = @scope AND lane = @lane AN
 SELECT coalesce(max(seq), 0)::bigint FROM operations;
 
 -- name: LastOperationEnd :one
-SELECT coalesce(max(ended_at), 'epoch'::timestamptz)::timestamptz FROM operations;
+-- What was refused at once disturbed nothing.
+SELECT coalesce(max(ended_at), 'epoch'::timestamptz)::timestamptz FROM operations WHERE started_at IS NOT NULL;
 
 -- name: MarkOperationQueued :exec
 UPDATE operations SET state = 'queued' WHERE id = @id AND state = 'received';

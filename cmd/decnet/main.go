@@ -50,7 +50,7 @@ func message(err error) string {
 		text += "\n  " + field.Location + ": " + field.Message
 	}
 	if cause := errors.Unwrap(f); cause != nil {
-		text += "\n  " + cause.Error()
+		text += "\n  " + cli.Clean(cause.Error())
 	}
 	return text
 }

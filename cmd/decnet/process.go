@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/client"
 	temporallog "go.temporal.io/sdk/log"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/term"
 
 	"github.com/decnet/decnet/db"
 	"github.com/decnet/decnet/internal/bus"
@@ -198,7 +199,7 @@ func newLogger(cfg config.Config, out *os.File) *slog.Logger {
 		level = slog.LevelInfo
 	}
 	options := &slog.HandlerOptions{Level: level}
-	if cfg.LogFormat == "text" {
+	if cfg.LogFormat == "text" || cfg.LogFormat == "auto" && term.IsTerminal(int(out.Fd())) {
 		return slog.New(slog.NewTextHandler(out, options))
 	}
 	return slog.New(slog.NewJSONHandler(out, options))

@@ -215,9 +215,10 @@ func (q *Queries) LaneBusy(ctx context.Context, arg LaneBusyParams) (bool, error
 }
 
 const lastOperationEnd = `-- name: LastOperationEnd :one
-SELECT coalesce(max(ended_at), 'epoch'::timestamptz)::timestamptz FROM operations
+SELECT coalesce(max(ended_at), 'epoch'::timestamptz)::timestamptz FROM operations WHERE started_at IS NOT NULL
 `
 
+// What was refused at once disturbed nothing.
 func (q *Queries) LastOperationEnd(ctx context.Context) (time.Time, error) {
 	row := q.db.QueryRow(ctx, lastOperationEnd)
 	var column_1 time.Time

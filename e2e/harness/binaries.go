@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/decnet/decnet/internal/embedded"
 	"github.com/decnet/decnet/internal/embedded/embeddedtest"
 )
 
@@ -27,7 +29,24 @@ type Binaries struct {
 	Decnet, Decoy, Temporal string
 	// ProbeDecoy is the decoy with a command inside that tries to break out.
 	ProbeDecoy string
+	// GatedDecoy is a decoy that misbehaves on demand; see NewGate.
+	GatedDecoy string
 }
+
+// Main is the TestMain of packages that use the harness: it runs the tests, removes what Build made and returns the exit
+// code.
+func Main(m *testing.M) int {
+	embedded.RunShim(os.Args[1:])
+	defer func() {
+		if built.Load() {
+			b, _ := build()
+			_ = os.RemoveAll(filepath.Dir(b.Decnet))
+		}
+	}()
+	return m.Run()
+}
+
+var built atomic.Bool
 
 var build = sync.OnceValues(func() (Binaries, error) {
 	dir, err := os.MkdirTemp("", "decnet-e2e-bin-")
@@ -36,11 +55,13 @@ var build = sync.OnceValues(func() (Binaries, error) {
 	}
 	b := Binaries{
 		Decnet: filepath.Join(dir, "decnet"), Decoy: filepath.Join(dir, "decoy"), ProbeDecoy: filepath.Join(dir, "probe", "decoy"),
+		GatedDecoy: filepath.Join(dir, "gated", "decoy"),
 	}
 	for _, args := range [][]string{
 		{"-o", b.Decnet, "./cmd/decnet"},
 		{"-o", b.Decoy, "./cmd/decoy"},
 		{"-tags", "probe", "-o", b.ProbeDecoy, "./cmd/decoy"},
+		{"-o", b.GatedDecoy, "./e2e/harness/gateddecoy"},
 	} {
 		cmd := exec.Command("go", append([]string{"build", "-buildvcs=false"}, args...)...)
 		cmd.Dir = Root()
@@ -55,6 +76,7 @@ var build = sync.OnceValues(func() (Binaries, error) {
 // Build returns the programs, built once per test process.
 func Build(t testing.TB) Binaries {
 	t.Helper()
+	built.Store(true)
 	b, err := build()
 	require.NoError(t, err)
 	b.Temporal = embeddedtest.TemporalBinary(t)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -38,15 +39,22 @@ func (a Answer) Decode(into any) error {
 	return nil
 }
 
+// Raw is a body that is sent as it is.
+type Raw string
+
 // Do sends one request. header holds pairs of names and values.
 func (c *Client) Do(ctx context.Context, method, path string, body any, header ...string) (Answer, error) {
 	var reader io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
+	switch b := body.(type) {
+	case nil:
+	case Raw:
+		reader = strings.NewReader(string(b))
+	default:
+		encoded, err := json.Marshal(body)
 		if err != nil {
 			return Answer{}, err
 		}
-		reader = bytes.NewReader(b)
+		reader = bytes.NewReader(encoded)
 	}
 	request, err := http.NewRequestWithContext(ctx, method, c.URL+path, reader)
 	if err != nil {
@@ -71,11 +79,27 @@ func (c *Client) Do(ctx context.Context, method, path string, body any, header .
 }
 
 // Login gets a token for the admin.
-func (c *Client) Login(ctx context.Context) error {
-	answer, err := c.Do(ctx, http.MethodPost, "/auth/login", map[string]string{"username": "admin", "password": AdminPassword})
+func (c *Client) Login(ctx context.Context) error { return c.LoginAs(ctx, "admin", AdminPassword) }
+
+// LoginAs gets a token for a user.
+func (c *Client) LoginAs(ctx context.Context, user, password string) error {
+	answer, err := c.Do(ctx, http.MethodPost, "/auth/login", map[string]string{"username": user, "password": password})
 	if err != nil {
 		return err
 	}
+	return c.takeToken(answer)
+}
+
+// ChangePassword changes the password of the user who is logged in, who stays so.
+func (c *Client) ChangePassword(ctx context.Context, old, fresh string) error {
+	answer, err := c.Do(ctx, http.MethodPost, "/auth/change-password", map[string]string{"old_password": old, "new_password": fresh})
+	if err != nil {
+		return err
+	}
+	return c.takeToken(answer)
+}
+
+func (c *Client) takeToken(answer Answer) error {
 	var out struct {
 		Token string `json:"access_token"`
 	}
@@ -83,10 +107,27 @@ func (c *Client) Login(ctx context.Context) error {
 		return err
 	}
 	if out.Token == "" {
-		return fmt.Errorf("login: %d %s", answer.Status, answer.Body)
+		return fmt.Errorf("no access token: %d %s", answer.Status, answer.Body)
 	}
 	c.Token = out.Token
 	return nil
+}
+
+// NewUser creates an account and returns a client that is logged in with it.
+func (c *Client) NewUser(ctx context.Context, name, role string) (*Client, error) {
+	const first, second = "a first test password", "a second test password"
+	answer, err := c.Do(ctx, http.MethodPost, "/users", map[string]string{"username": name, "password": first, "role": role})
+	if err != nil {
+		return nil, err
+	}
+	if answer.Status != http.StatusCreated {
+		return nil, fmt.Errorf("create user: %d %s", answer.Status, answer.Body)
+	}
+	user := &Client{URL: c.URL}
+	if err := user.LoginAs(ctx, name, first); err != nil {
+		return nil, err
+	}
+	return user, user.ChangePassword(ctx, first, second)
 }
 
 // Persist sends a mutation until something other than a network error or a 5xx of a dependency comes back, always with
@@ -118,12 +159,31 @@ type Operation struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`
 	} `json:"fault"`
-	Steps []struct {
-		Name  string `json:"name"`
-		State string `json:"state"`
-	} `json:"steps"`
-	CreatedAt time.Time  `json:"created_at"`
+	Steps          []Step     `json:"steps"`
+	RevisionBefore *int       `json:"revision_before"`
+	RevisionAfter  *int       `json:"revision_after"`
+	WorkflowID     string     `json:"workflow_id"`
+	CreatedAt      time.Time  `json:"created_at"`
+	EndedAt        *time.Time `json:"ended_at"`
+}
+
+// Step is one step of an operation.
+type Step struct {
+	Name      string     `json:"name"`
+	State     string     `json:"state"`
+	Detail    string     `json:"detail"`
+	StartedAt time.Time  `json:"started_at"`
 	EndedAt   *time.Time `json:"ended_at"`
+}
+
+// Step returns a step by name; its state is "" when the operation did not take it.
+func (o Operation) Step(name string) Step {
+	for _, s := range o.Steps {
+		if s.Name == name {
+			return s
+		}
+	}
+	return Step{}
 }
 
 // Decky is the part of a decky tests look at.
@@ -132,6 +192,7 @@ type Decky struct {
 	Name     string    `json:"name"`
 	IP       string    `json:"ip"`
 	State    string    `json:"state"`
+	Revision int       `json:"revision"`
 	Services []struct {
 		Name     string `json:"name"`
 		Revision int64  `json:"revision"`
@@ -143,12 +204,15 @@ type Decky struct {
 	} `json:"endpoints"`
 }
 
-// List reads all pages of a collection.
-func List[T any](ctx context.Context, c *Client, path string) ([]T, error) {
+// List reads all pages of a collection. filter holds pairs of query parameters and values.
+func List[T any](ctx context.Context, c *Client, path string, filter ...string) ([]T, error) {
 	var all []T
-	cursor := ""
+	query := url.Values{"limit": {"500"}}
+	for i := 0; i+1 < len(filter); i += 2 {
+		query.Set(filter[i], filter[i+1])
+	}
 	for {
-		answer, err := c.Do(ctx, http.MethodGet, path+"?limit=500&cursor="+url.QueryEscape(cursor), nil)
+		answer, err := c.Do(ctx, http.MethodGet, path+"?"+query.Encode(), nil)
 		if err != nil {
 			return nil, err
 		}
@@ -166,7 +230,7 @@ func List[T any](ctx context.Context, c *Client, path string) ([]T, error) {
 		if page.NextCursor == "" {
 			return all, nil
 		}
-		cursor = page.NextCursor
+		query.Set("cursor", page.NextCursor)
 	}
 }
 

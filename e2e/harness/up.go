@@ -1,13 +1,16 @@
 package harness
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,6 +33,11 @@ type Up struct {
 	Ready embedded.ReadyFile
 	Log   string // the file that collects its standard error
 
+	// PortOffset is what is added to a decoy's port that is taken. It differs between systems: they share the addresses.
+	PortOffset int
+	// AdminPassword is what the process is told; "" lets it generate one.
+	AdminPassword string
+
 	t     testing.TB
 	bin   Binaries
 	flags []string
@@ -37,6 +45,12 @@ type Up struct {
 	done  chan error
 	mu    sync.Mutex
 }
+
+// Smallest port offset and how many follow: what comes out stays below the ports that the kernel hands out.
+const (
+	firstOffset = 10_000
+	offsets     = 20_000
+)
 
 // StartUp starts everything on a fresh data directory and logs in as admin. The system and its decoys end with the test.
 func StartUp(t testing.TB, flags ...string) *Up {
@@ -47,9 +61,21 @@ func StartUp(t testing.TB, flags ...string) *Up {
 // StartUpWith is StartUp with other programs.
 func StartUpWith(t testing.TB, bin Binaries, flags ...string) *Up {
 	t.Helper()
+	u := NewUp(t, bin, flags...)
+	u.Start()
+	require.NoError(t, u.Login(t.Context()))
+	return u
+}
+
+// NewUp is StartUpWith without starting anything.
+func NewUp(t testing.TB, bin Binaries, flags ...string) *Up {
+	t.Helper()
 	dir := ShortDir(t)
-	u := &Up{t: t, bin: bin, Dir: dir, Log: filepath.Join(dir, "up.log"), flags: append([]string{"--listen", "127.0.0.1:" + FreePort(t)}, flags...)}
-	u.Dir = filepath.Join(dir, "data")
+	u := &Up{
+		t: t, bin: bin, Dir: filepath.Join(dir, "data"), Log: filepath.Join(dir, "up.log"),
+		PortOffset: firstOffset + rand.IntN(offsets), AdminPassword: AdminPassword,
+	}
+	u.flags = append([]string{"--listen", "127.0.0.1:" + FreePort(t), "--port-offset", strconv.Itoa(u.PortOffset)}, flags...)
 	t.Cleanup(func() {
 		u.Kill()
 		EndDecoys(u.Dir)
@@ -57,8 +83,6 @@ func StartUpWith(t testing.TB, bin Binaries, flags ...string) *Up {
 			t.Logf("log of decnet up:\n%s", Tail(u.Log))
 		}
 	})
-	u.Start()
-	require.NoError(t, u.Login(t.Context()))
 	return u
 }
 
@@ -100,9 +124,7 @@ func (u *Up) TryStart() error {
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	cmd := exec.Command(u.bin.Decnet, append([]string{"up", "--data-dir", u.Dir, "--runtime", "process"}, u.flags...)...)
-	cmd.Env = append(os.Environ(), "DECNET_ADMIN_PASSWORD="+AdminPassword, "DECNET_DECOY_BINARY="+u.bin.Decoy,
-		"DECNET_TEMPORAL_BINARY="+u.bin.Temporal, "DECNET_LIMITER_ENABLED=false")
+	cmd := u.command()
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return err
@@ -111,6 +133,55 @@ func (u *Up) TryStart() error {
 	go func() { done <- cmd.Wait(); close(done) }()
 	u.cmd, u.done = cmd, done
 	return u.awaitReady(ready, done)
+}
+
+// command returns `decnet up` with more flags, which override those of the system.
+func (u *Up) command(more ...string) *exec.Cmd {
+	args := append([]string{"up", "--data-dir", u.Dir, "--runtime", "process"}, u.flags...)
+	cmd := exec.Command(u.bin.Decnet, append(args, more...)...)
+	cmd.Env = append(os.Environ(), "DECNET_ADMIN_PASSWORD="+u.AdminPassword, "DECNET_DECOY_BINARY="+u.bin.Decoy,
+		"DECNET_TEMPORAL_BINARY="+u.bin.Temporal, "DECNET_LIMITER_ENABLED=false")
+	return cmd
+}
+
+// TryUp runs a second `decnet up` on the same directory until it ends by itself, and returns what it said and its exit
+// code.
+func (u *Up) TryUp(ctx context.Context, more ...string) (output string, code int) {
+	u.t.Helper()
+	template := u.command(more...)
+	return Run(ctx, u.t, template.Env, "", template.Path, template.Args[1:]...)
+}
+
+// CLI runs an operator command as a user of the machine would and returns its standard output, its standard error and
+// its exit code. home is where it keeps what it remembers.
+func (u *Up) CLI(ctx context.Context, home, stdin string, args ...string) (stdout, stderr string, code int) {
+	u.t.Helper()
+	cmd := exec.CommandContext(ctx, u.bin.Decnet, args...)
+	cmd.Env = []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "DECNET_DATA_DIR=" + u.Dir}
+	cmd.Stdin = strings.NewReader(stdin)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	code = exitCode(u.t, cmd.Run())
+	return out.String(), errs.String(), code
+}
+
+// Run runs a program to its end and returns its output and exit code.
+func Run(ctx context.Context, t testing.TB, environ []string, stdin, program string, args ...string) (output string, code int) {
+	t.Helper()
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env, cmd.Stdin = environ, strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	return string(out), exitCode(t, err)
+}
+
+func exitCode(t testing.TB, err error) int {
+	t.Helper()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	require.NoError(t, err)
+	return 0
 }
 
 func (u *Up) awaitReady(path string, done <-chan error) error {
@@ -159,13 +230,26 @@ func (u *Up) Stop() error {
 }
 
 // KillChild ends a child of the process, "postgres" or "temporal", with SIGKILL.
-func (u *Up) KillChild(name string) error {
+func (u *Up) KillChild(name string) error { return u.SignalChild(name, syscall.SIGKILL) }
+
+// SignalChild sends a signal to a child of the process, "postgres" or "temporal".
+func (u *Up) SignalChild(name string, signal syscall.Signal) error {
 	for _, pid := range Processes(func(_ int, args []string) bool { return filepath.Base(args[0]) == name }) {
 		if ParentOf(pid) == u.PID() {
-			return syscall.Kill(pid, syscall.SIGKILL)
+			return syscall.Kill(pid, signal)
 		}
 	}
 	return fmt.Errorf("%s is not a child of %d", name, u.PID())
+}
+
+// Parts returns the processes that run a part of the system (Postgres, Temporal), not its decoys.
+func (u *Up) Parts() []int {
+	return Processes(func(_ int, args []string) bool {
+		inside := func(arg string) bool {
+			return strings.HasPrefix(arg, filepath.Join(u.Dir, "postgres")) || strings.HasPrefix(arg, filepath.Join(u.Dir, "temporal"))
+		}
+		return slices.ContainsFunc(args, inside)
+	})
 }
 
 // Processes returns the ids of processes whose arguments match.
@@ -205,11 +289,20 @@ func ParentOf(pid int) int {
 
 // Decoys returns the "<decky uuid>/<service>" of every decoy that runs from a data directory, with repetitions.
 func Decoys(dataDir string) []string {
-	prefix := filepath.Join(dataDir, "decoys") + "/"
 	var found []string
-	Processes(func(_ int, args []string) bool {
+	for _, of := range DecoyPIDs(dataDir) {
+		found = append(found, of)
+	}
+	return found
+}
+
+// DecoyPIDs returns the "<decky uuid>/<service>" of every decoy that runs from a data directory, by process id.
+func DecoyPIDs(dataDir string) map[int]string {
+	prefix := filepath.Join(dataDir, "decoys") + "/"
+	found := map[int]string{}
+	Processes(func(pid int, args []string) bool {
 		if len(args) == 4 && args[1] == "run" && strings.HasPrefix(args[3], prefix) {
-			found = append(found, filepath.Dir(strings.TrimPrefix(args[3], prefix)))
+			found[pid] = filepath.Dir(strings.TrimPrefix(args[3], prefix))
 		}
 		return false
 	})
@@ -218,10 +311,7 @@ func Decoys(dataDir string) []string {
 
 // EndDecoys kills every decoy that runs from a data directory.
 func EndDecoys(dataDir string) {
-	prefix := filepath.Join(dataDir, "decoys") + "/"
-	for _, pid := range Processes(func(_ int, args []string) bool {
-		return len(args) == 4 && args[1] == "run" && strings.HasPrefix(args[3], prefix)
-	}) {
+	for pid := range DecoyPIDs(dataDir) {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 }

@@ -38,6 +38,7 @@ type Bus struct {
 	log    *slog.Logger
 	now    func() time.Time
 	cancel context.CancelFunc
+	reader bool // leaves streams alone
 	closed chan struct{}
 	wake   chan struct{}
 	doubts chan struct{}
@@ -53,6 +54,9 @@ type Option func(*Bus)
 
 // WithLogger sets the logger; the default is slog.Default().
 func WithLogger(l *slog.Logger) Option { return func(b *Bus) { b.log = l } }
+
+// ReadOnly makes a Bus that only reads: it declares nothing, so a client of another version cannot change streams.
+func ReadOnly() Option { return func(b *Bus) { b.reader = true } }
 
 // WithClock sets the clock that dates events without a ts.
 func WithClock(now func() time.Time) Option { return func(b *Bus) { b.now = now } }
@@ -218,7 +222,7 @@ func (b *Bus) upkeep(life context.Context) {
 		}
 		ctx, cancel := context.WithTimeout(life, ackTimeout)
 		err := b.apply(ctx)
-		if err == nil {
+		if err == nil && !b.reader {
 			err = trim(ctx, b.js)
 		}
 		cancel()
@@ -230,7 +234,11 @@ func (b *Bus) upkeep(life context.Context) {
 
 // apply applies the declarations and ends the current epoch when a known stream was replaced by a new one.
 func (b *Bus) apply(ctx context.Context) error {
-	created, err := apply(ctx, b.js)
+	see := apply
+	if b.reader {
+		see = look
+	}
+	created, err := see(ctx, b.js)
 	if err != nil {
 		return err
 	}

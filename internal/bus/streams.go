@@ -156,6 +156,21 @@ func apply(ctx context.Context, js jetstream.JetStream) (map[string]time.Time, e
 	return created, nil
 }
 
+// look returns the creation time of each stream that is there, and changes nothing.
+func look(ctx context.Context, js jetstream.JetStream) (map[string]time.Time, error) {
+	created := make(map[string]time.Time)
+	for _, s := range streams() {
+		st, err := js.Stream(ctx, s.name)
+		switch {
+		case err == nil:
+			created[s.name] = st.CachedInfo().Created
+		case !errors.Is(err, jetstream.ErrStreamNotFound):
+			return nil, fmt.Errorf("look at stream %s: %w", s.name, err)
+		}
+	}
+	return created, nil
+}
+
 func (s stream) apply(ctx context.Context, js jetstream.JetStream) (time.Time, error) {
 	var cfg jetstream.StreamConfig
 	have, err := js.Stream(ctx, s.name)

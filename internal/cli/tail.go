@@ -127,7 +127,7 @@ func (t *tail) connect(ctx context.Context, url string) (*bus.Bus, error) {
 	limited, cancel := context.WithTimeout(ctx, busConnectTimeout)
 	defer cancel()
 	log := slog.New(slog.NewTextHandler(quietWriter{t.app.env.Stderr}, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	b, err := bus.Connect(limited, url, "decnet-cli-tail", bus.WithLogger(log))
+	b, err := bus.Connect(limited, url, "decnet-cli-tail", bus.ReadOnly(), bus.WithLogger(log))
 	if err != nil && fault.KindOf(err) == fault.Unavailable {
 		return nil, &unreachableError{what: "the event bus", cause: rootCause(err)}
 	}

@@ -51,15 +51,9 @@ type Config struct {
 	JWTExpMinutes int `yaml:"jwt_exp_minutes"`
 	// LimiterEnabled turns the login rate limits on.
 	LimiterEnabled bool `yaml:"limiter_enabled"`
-	// SSEMaxPerUser (1 to 1000) is how many event streams one user may hold open.
-	SSEMaxPerUser int `yaml:"sse_max_per_user"`
-	// TTPRulesDir is the directory of the rule pack.
-	TTPRulesDir string `yaml:"ttp_rules_dir"`
-	// TTPRuleStoreType says where rule definitions come from: filesystem or database.
-	TTPRuleStoreType string `yaml:"ttp_rule_store_type"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `yaml:"log_level"`
-	// LogFormat is json or text.
+	// LogFormat is json, text, or auto: text where a person watches, json elsewhere.
 	LogFormat string `yaml:"log_format"`
 	// PostgresBinDir holds initdb and postgres; empty means they are searched for.
 	PostgresBinDir string `yaml:"postgres_bin_dir"`

@@ -65,7 +65,7 @@ func (c *Config) derive() {
 	if c.ArtifactsRoot == "" {
 		c.ArtifactsRoot = filepath.Join(c.DataDir, "artifacts")
 	}
-	for _, word := range []*string{&c.Runtime, &c.LogLevel, &c.LogFormat, &c.TTPRuleStoreType} {
+	for _, word := range []*string{&c.Runtime, &c.LogLevel, &c.LogFormat} {
 		*word = strings.ToLower(strings.TrimSpace(*word))
 	}
 }
@@ -99,7 +99,7 @@ func loadEnv(k *koanf.Koanf, env []string) ([]string, error) {
 	transform := func(name, text string) (string, any) {
 		o, ok := byEnv[name]
 		switch {
-		case envAliases[name] == fileFlag, text == "":
+		case envAliases[name] == fileFlag, clientEnv[name], text == "":
 			return "", nil
 		case !ok:
 			warnings = append(warnings, "environment variable "+printable(name)+" names no setting")

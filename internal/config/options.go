@@ -27,12 +27,13 @@ const (
 	GroupRole Group = "role"
 	// GroupRuntime is for what starts decoys.
 	GroupRuntime Group = "runtime"
-	// GroupRules is for what loads the rule pack.
-	GroupRules Group = "rules"
 )
 
 // fileFlag names the YAML file. It is not a setting: a file cannot name its successor.
 const fileFlag = "config"
+
+// clientEnv are variables of the client commands: known, but no settings of a process.
+var clientEnv = map[string]bool{"DECNET_API_URL": true, "DECNET_TOKEN": true}
 
 const envPrefix = "DECNET_"
 
@@ -90,11 +91,8 @@ var options = []option{
 	{key: "port_offset", group: GroupRuntime, def: 20000, usage: "added to a decoy's port where the real one cannot be bound (1 to 45000)"},
 	{key: "jwt_exp_minutes", group: GroupAPI, def: 240, usage: "life of an access token in minutes"},
 	{key: "limiter_enabled", group: GroupAPI, def: true, usage: "limit the rate of logins"},
-	{key: "sse_max_per_user", group: GroupAPI, def: 5, usage: "event streams one user may hold open"},
-	{key: "ttp_rules_dir", group: GroupRules, def: "rules/ttp", usage: "directory of the rule pack"},
-	{key: "ttp_rule_store_type", group: GroupRules, def: "filesystem", usage: "where rule definitions come from: filesystem or database"},
 	{key: "log_level", group: GroupCommon, def: "info", usage: "debug, info, warn or error"},
-	{key: "log_format", group: GroupCommon, def: "json", usage: "json or text"},
+	{key: "log_format", group: GroupCommon, def: "auto", usage: "json, text, or auto: text on a terminal"},
 	{key: "postgres_bin_dir", group: GroupEmbedded, def: "", usage: "directory of initdb and postgres (empty: searched)"},
 	{key: "temporal_binary", group: GroupEmbedded, def: "", usage: "the temporal command (empty: searched)"},
 	{key: "decoy_binary", group: GroupRuntime, def: "", usage: "the decoy command (empty: searched)"},

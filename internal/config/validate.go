@@ -85,7 +85,7 @@ func (c Config) texts() map[string]string {
 		"database_url": c.DatabaseURL, "nats_url": c.NATSURL, "temporal_address": c.TemporalAddress,
 		"temporal_namespace": c.TemporalNamespace, "secret_key_file": c.SecretKeyFile, "host_id": c.HostID,
 		"admin_user": c.AdminUser, "admin_password": string(c.AdminPassword), "artifacts_root": c.ArtifactsRoot,
-		"ttp_rules_dir": c.TTPRulesDir, "ttp_rule_store_type": c.TTPRuleStoreType, "log_level": c.LogLevel, "log_format": c.LogFormat,
+		"log_level": c.LogLevel, "log_format": c.LogFormat,
 		"postgres_bin_dir": c.PostgresBinDir, "temporal_binary": c.TemporalBinary, "decoy_binary": c.DecoyBinary,
 	}
 }
@@ -100,9 +100,6 @@ func (c Config) checkText(bad *problems) {
 	if c.DataDir == "" {
 		bad.add("data_dir", "must not be empty")
 	}
-	if c.TTPRulesDir == "" {
-		bad.add("ttp_rules_dir", "must not be empty")
-	}
 	if n := len(c.AdminPassword); n > 0 && (n < minPasswordBytes || n > maxPasswordBytes) {
 		bad.add("admin_password", fmt.Sprintf("must have %d to %d bytes", minPasswordBytes, maxPasswordBytes))
 	}
@@ -115,8 +112,7 @@ func (c Config) checkWords(bad *problems) {
 	}{
 		{"runtime", c.Runtime, []string{"auto", "docker", "process"}},
 		{"log_level", c.LogLevel, []string{"debug", "info", "warn", "error"}},
-		{"log_format", c.LogFormat, []string{"json", "text"}},
-		{"ttp_rule_store_type", c.TTPRuleStoreType, []string{"filesystem", "database"}},
+		{"log_format", c.LogFormat, []string{"auto", "json", "text"}},
 	} {
 		if !slices.Contains(w.allowed, w.value) {
 			bad.add(w.key, "must be one of "+strings.Join(w.allowed, ", "))
@@ -131,7 +127,6 @@ func (c Config) checkNumbers(bad *problems) {
 	}{
 		{"port_offset", c.PortOffset, 1, 45000},
 		{"jwt_exp_minutes", c.JWTExpMinutes, 1, 43200},
-		{"sse_max_per_user", c.SSEMaxPerUser, 1, 1000},
 	} {
 		if n.value < n.min || n.value > n.mx {
 			bad.add(n.key, fmt.Sprintf("must be between %d and %d", n.min, n.mx))

@@ -125,7 +125,7 @@ func (d *Dispatcher) Submit(ctx context.Context, op operation.Operation) error {
 	ctx, cancel := context.WithTimeout(ctx, submitLimit)
 	defer cancel()
 	in := workflows.Submit{OperationID: op.ID, Lane: op.Lane, Seq: op.Seq}
-	if err := d.update(ctx, op.Scope, workflows.UpdateSubmit, "submit/"+op.ID.String(), in); err != nil {
+	if err := d.update(ctx, op.Scope, workflows.UpdateSubmit, op.ID.String(), in); err != nil {
 		return err
 	}
 	return d.store.MarkQueued(ctx, op.ID)
