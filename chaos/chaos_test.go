@@ -70,12 +70,22 @@ type upSystem struct{ *harness.Up }
 func (s upSystem) client() *harness.Client { return &s.Client }
 func (s upSystem) natsURL() string         { return s.Ready.NATSURL }
 func (s upSystem) dataDir() string         { return s.Dir }
-func (s upSystem) victims() []string       { return []string{"up", "postgres", "temporal"} }
+func (s upSystem) victims() []string {
+	return []string{"up", "postgres", "temporal", "up and the bus's store", "up and Temporal's file"}
+}
+
 func (s upSystem) kill(victim string) error {
-	if victim != "up" {
+	lost := map[string]string{"up": "", "up and the bus's store": "nats", "up and Temporal's file": "temporal"}
+	folder, whole := lost[victim]
+	if !whole {
 		return s.KillChild(victim)
 	}
 	s.Kill()
+	if folder != "" {
+		if err := os.RemoveAll(filepath.Join(s.Dir, folder)); err != nil {
+			return err
+		}
+	}
 	return s.TryStart()
 }
 
@@ -243,7 +253,9 @@ func check(t *testing.T, s system, since time.Time) {
 	for _, d := range deckies {
 		require.Equal(t, "running", d.State, d.Name)
 		for _, svc := range d.Services {
-			want = append(want, d.UUID.String()+"/"+svc.Name)
+			decoy := d.UUID.String() + "/" + svc.Name
+			want = append(want, decoy)
+			require.Equal(t, svc.Revision, runningRevision(t, s, decoy), "%s of %s", svc.Name, d.Name)
 		}
 		require.Len(t, d.Endpoints, len(d.Services), d.Name)
 		for _, e := range d.Endpoints {
@@ -277,6 +289,18 @@ func check(t *testing.T, s system, since time.Time) {
 		}
 	}
 	require.Equal(t, expected, got, "every success has exactly one event")
+}
+
+// runningRevision reads the revision a decoy was started with.
+func runningRevision(t *testing.T, s system, decoy string) int64 {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(s.dataDir(), "decoys", decoy, "config.json"))
+	require.NoError(t, err)
+	var config struct {
+		Revision int64 `json:"revision"`
+	}
+	require.NoError(t, json.Unmarshal(b, &config))
+	return config.Revision
 }
 
 // events counts different events by operation.

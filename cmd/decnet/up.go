@@ -46,6 +46,9 @@ func newUp(in invocation) *cobra.Command {
 }
 
 func up(ctx context.Context, in invocation, cfg config.Config) error {
+	if err := checkRuntime(cfg); err != nil {
+		return err
+	}
 	log := newLogger(cfg, os.Stderr)
 	for _, w := range cfg.Warnings {
 		log.WarnContext(ctx, "configuration", "warning", w)
@@ -178,10 +181,18 @@ func startParts(ctx context.Context, dir *embedded.DataDir, cfg config.Config, l
 	return embedded.Start(ctx, o)
 }
 
+// checkRuntime refuses what is not built before anything starts.
+func checkRuntime(cfg config.Config) error {
+	if cfg.Runtime == "docker" {
+		return fault.New(fault.Invalid, "runtime_not_built", "the docker runtime is not built yet: use --runtime process")
+	}
+	return nil
+}
+
 // openRuntime chooses what runs the decoys and stores the choice.
 func (p *process) openRuntime(ctx context.Context) (runtime.Runtime, error) {
-	if p.cfg.Runtime == "docker" {
-		return nil, fault.New(fault.Invalid, "runtime_not_built", "the docker runtime is not built yet: use --runtime process")
+	if err := checkRuntime(p.cfg); err != nil {
+		return nil, err
 	}
 	if err := p.store.ChooseRuntime(ctx, "process"); err != nil {
 		return nil, err

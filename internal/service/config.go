@@ -1,6 +1,7 @@
 package service
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"math"
@@ -206,8 +207,8 @@ func decodeTextarea(s string) (string, error) {
 	if err != nil || strings.ContainsAny(encoded, "\r\n") {
 		return "", fmt.Errorf("is not valid base64 behind its prefix")
 	}
-	if !utf8.Valid(b) {
-		return "", fmt.Errorf("must hold UTF-8 behind its base64 prefix")
+	if !utf8.Valid(b) || bytes.IndexByte(b, 0) >= 0 {
+		return "", fmt.Errorf("must hold UTF-8 without NUL behind its base64 prefix")
 	}
 	return string(b), nil
 }
