@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -22,6 +23,7 @@ import (
 	"github.com/pressly/goose/v3/lock"
 
 	"github.com/decnet/decnet/db/dbsqlc"
+	"github.com/decnet/decnet/internal/clock"
 )
 
 //go:embed migrations/*.sql
@@ -110,7 +112,9 @@ const (
 // deadlocks are tried again, so fn may run more than once. Errors come back as faults where they have a meaning.
 func (s *Store) InTx(ctx context.Context, fn func(*Tx) error) error {
 	var err error
-	for range maxTransactionTries {
+	for try := range maxTransactionTries {
+		// Opponents of a deadlock must not meet again at once.
+		clock.Sleep(ctx, time.Duration(try)*rand.N(20*time.Millisecond)) //nolint:gosec // not a secret
 		err = pgx.BeginFunc(ctx, s.pool, func(raw pgx.Tx) error {
 			return fn(&Tx{q: dbsqlc.New(raw), raw: raw})
 		})

@@ -3,7 +3,6 @@ package decky_test
 import (
 	"math/rand/v2"
 	"net/netip"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -141,7 +140,7 @@ func TestComplete_Defaults(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "debian", s.Distro)
 	require.Equal(t, "linux", s.NmapOS)
-	require.Regexp(t, regexp.MustCompile(`^SRV-[A-Z]+-\d\d$`), s.Hostname)
+	require.Regexp(t, `^SRV-[A-Z]+-\d\d$`, s.Hostname)
 	require.Equal(t, []string{}, s.Services)
 	s, err = decky.Spec{Name: "web-01", Archetype: "linux-server"}.Complete(rnd())
 	require.NoError(t, err)
