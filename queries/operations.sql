@@ -78,7 +78,8 @@ SET state = excluded.state, attempt = greatest(operation_steps.attempt, excluded
     ended_at = excluded.ended_at;
 
 -- name: ListSteps :many
-SELECT * FROM operation_steps WHERE operation_id = ANY(@operation_ids::uuid[]) ORDER BY operation_id, started_at, name;
+SELECT * FROM operation_steps WHERE operation_id = ANY(@operation_ids::uuid[]) ORDER BY operation_id, started_at,
+    array_position(ARRAY['validate', 'persist', 'prepare', 'converge', 'verify', 'activate', 'discard', 'undo'], name);
 
 -- name: FailRunningSteps :exec
 -- Steps that were under way when their worker died or the operation was given up.

@@ -378,7 +378,8 @@ func (q *Queries) ListOperations(ctx context.Context, arg ListOperationsParams) 
 }
 
 const listSteps = `-- name: ListSteps :many
-SELECT operation_id, name, state, attempt, detail, started_at, ended_at FROM operation_steps WHERE operation_id = ANY($1::uuid[]) ORDER BY operation_id, started_at, name
+SELECT operation_id, name, state, attempt, detail, started_at, ended_at FROM operation_steps WHERE operation_id = ANY($1::uuid[]) ORDER BY operation_id, started_at,
+    array_position(ARRAY['validate', 'persist', 'prepare', 'converge', 'verify', 'activate', 'discard', 'undo'], name)
 `
 
 func (q *Queries) ListSteps(ctx context.Context, operationIds []uuid.UUID) ([]OperationStep, error) {
