@@ -189,7 +189,10 @@ func (s *sequencer) wait(ctx workflow.Context) error {
 	if len(s.InFlight) == 0 {
 		return workflow.Await(ctx, changed)
 	}
-	awake, err := workflow.AwaitWithTimeout(ctx, confirmEvery, changed)
+	// Cancelled, so that the timer does not stay behind and wake the scope for nothing.
+	timed, stop := workflow.WithCancel(ctx)
+	defer stop()
+	awake, err := workflow.AwaitWithTimeout(timed, confirmEvery, changed)
 	if err == nil && !awake {
 		s.confirmSoon = true
 	}
