@@ -12,27 +12,89 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 
 	"golang.org/x/crypto/ssh"
 )
 
 const rsaBits = 3072
 
-// hostKeys loads the keys of this decky from its state directory, making those that are missing.
-func hostKeys(state *os.Root) (map[string]ssh.AlgorithmSigner, error) {
-	out := map[string]ssh.AlgorithmSigner{}
+// hostKeys loads the keys of this decky from its state directory, making those that are missing. The RSA key, which takes
+// long to make, is offered at once and made when a client first picks it, or when Server.Serve finds the time.
+func hostKeys(state *os.Root) (map[string]ssh.AlgorithmSigner, *lateKey, error) {
+	late := &lateKey{state: state}
+	out := map[string]ssh.AlgorithmSigner{ssh.KeyAlgoRSA: late}
 	for name, make := range map[string]func() (crypto.Signer, error){
-		"rsa":     func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, rsaBits) },
 		"ecdsa":   func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) },
 		"ed25519": func() (crypto.Signer, error) { _, k, err := ed25519.GenerateKey(rand.Reader); return k, err },
 	} {
 		s, err := hostKey(state, "host_"+name+"_key", make)
 		if err != nil {
-			return nil, fmt.Errorf("host key %s: %w", name, err)
+			return nil, nil, fmt.Errorf("host key %s: %w", name, err)
 		}
 		out[s.PublicKey().Type()] = s
 	}
-	return out, nil
+	if _, err := state.Stat(rsaKeyFile); err == nil {
+		if _, err := late.signer(); err != nil {
+			return nil, nil, fmt.Errorf("host key rsa: %w", err)
+		}
+	}
+	return out, late, nil
+}
+
+const rsaKeyFile = "host_rsa_key"
+
+// lateKey is the RSA key, loaded or made at its first use. It is safe for concurrent use.
+type lateKey struct {
+	state *os.Root
+	once  sync.Once
+	key   ssh.AlgorithmSigner
+	err   error
+}
+
+func (l *lateKey) signer() (ssh.AlgorithmSigner, error) {
+	l.once.Do(func() {
+		l.key, l.err = hostKey(l.state, rsaKeyFile, func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, rsaBits) })
+	})
+	return l.key, l.err
+}
+
+// PublicKey implements ssh.Signer; only its Type is to be had without the key.
+func (l *lateKey) PublicKey() ssh.PublicKey { return latePublicKey{l} }
+
+// Sign implements ssh.Signer.
+func (l *lateKey) Sign(r io.Reader, data []byte) (*ssh.Signature, error) {
+	return l.SignWithAlgorithm(r, data, ssh.KeyAlgoRSA)
+}
+
+// SignWithAlgorithm implements ssh.AlgorithmSigner.
+func (l *lateKey) SignWithAlgorithm(r io.Reader, data []byte, algorithm string) (*ssh.Signature, error) {
+	key, err := l.signer()
+	if err != nil {
+		return nil, err
+	}
+	return key.SignWithAlgorithm(r, data, algorithm)
+}
+
+type latePublicKey struct{ late *lateKey }
+
+func (k latePublicKey) Type() string { return ssh.KeyAlgoRSA }
+
+// Marshal returns nothing when the key cannot be made: the client then ends the exchange.
+func (k latePublicKey) Marshal() []byte {
+	key, err := k.late.signer()
+	if err != nil {
+		return nil
+	}
+	return key.PublicKey().Marshal()
+}
+
+func (k latePublicKey) Verify(data []byte, sig *ssh.Signature) error {
+	key, err := k.late.signer()
+	if err != nil {
+		return err
+	}
+	return key.PublicKey().Verify(data, sig)
 }
 
 func hostKey(state *os.Root, name string, generate func() (crypto.Signer, error)) (ssh.AlgorithmSigner, error) {

@@ -60,6 +60,7 @@ type Options struct {
 type Server struct {
 	o       Options
 	keys    map[string]ssh.AlgorithmSigner
+	late    *lateKey
 	profile profile
 
 	mu     sync.Mutex
@@ -70,7 +71,7 @@ type Server struct {
 
 // New loads or makes the host keys.
 func New(o Options) (*Server, error) {
-	keys, err := hostKeys(o.State)
+	keys, late, err := hostKeys(o.State)
 	if err != nil {
 		return nil, err
 	}
@@ -81,11 +82,12 @@ func New(o Options) (*Server, error) {
 	if !ok {
 		return nil, fmt.Errorf("no algorithm profile %q", o.Machine.Host.SSH.Profile)
 	}
-	return &Server{o: o, keys: keys, profile: p, conns: map[net.Conn]string{}}, nil
+	return &Server{o: o, keys: keys, late: late, profile: p, conns: map[net.Conn]string{}}, nil
 }
 
 // Serve accepts connections until the listener is closed. Running out of descriptors only slows it down.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	go s.finishKeys(ctx)
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -104,6 +106,18 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			continue
 		}
 		go s.handle(ctx, c)
+	}
+}
+
+// finishKeys makes the RSA key when nobody asked for it during the first minute. Many decoys start at once; their keys
+// need not be made at once.
+func (s *Server) finishKeys(ctx context.Context) {
+	pause := time.NewTimer(20*time.Second + rand.N(40*time.Second))
+	defer pause.Stop()
+	select {
+	case <-ctx.Done():
+	case <-pause.C:
+		_, _ = s.late.signer() // a client that needs it meets the error again
 	}
 }
 
