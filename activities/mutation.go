@@ -283,6 +283,11 @@ func (m *Mutation) writeReconcile(ctx context.Context, tx *db.Tx, op operation.O
 	if err != nil {
 		return err
 	}
+	if d.State == decky.Quarantined { // somebody looked at it: its failures count from none again
+		if err := tx.SetRepairs(ctx, d.ID, 0, 0); err != nil {
+			return err
+		}
+	}
 	if err := m.setState(ctx, tx, d, decky.Reconciling, d.StateReason); err != nil {
 		return err
 	}

@@ -200,6 +200,50 @@ func TestMutation_UnconvergedCreateKeepsItsAddressUntilReconciled(t *testing.T) 
 	b.create("web-01")
 }
 
+// repair runs a reconcile operation that fails or succeeds.
+func (b *bundle) repair(id uuid.UUID, succeeds bool) {
+	b.t.Helper()
+	op := b.accept(operation.Reconcile, id, "web-01", "", operation.Request{})
+	if succeeds {
+		b.succeed(op)
+		return
+	}
+	b.begin(op, "run")
+	b.undo(op, operation.Failed)
+}
+
+func TestMutation_RepairsThatKeepFailingEndInQuarantine(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id := b.create("web-01")
+	get := func() decky.Decky {
+		d, err := b.store.DeckyByName(t.Context(), decky.FleetScope, "web-01")
+		require.NoError(t, err)
+		return d
+	}
+	last := time.Time{}
+	for range decky.QuarantineAfter - 1 {
+		b.repair(id, false)
+		d := get()
+		require.Equal(t, decky.Degraded, d.State)
+		require.True(t, d.RepairAfter.After(last), "every pause ends later")
+		last = d.RepairAfter
+	}
+	b.repair(id, true)
+	require.Equal(t, decky.Running, get().State)
+	require.Zero(t, get().RepairFailures, "a success counts from none again")
+
+	for range decky.QuarantineAfter {
+		b.repair(id, false)
+	}
+	require.Equal(t, decky.Quarantined, get().State)
+	require.Contains(t, get().StateReason, "5 repairs in a row failed")
+
+	b.repair(id, false) // somebody asked for it
+	require.Equal(t, decky.Degraded, get().State, "it has its chances again")
+	require.Equal(t, 1, get().RepairFailures)
+}
+
 func TestBegin_RefusalsAreFinalAndWriteNothingElse(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 
 	"github.com/google/uuid"
 
@@ -65,7 +66,7 @@ func (m *Mutation) activate(ctx context.Context, tx *db.Tx, op operation.Operati
 		return nil, err
 	}
 	if !found { // only Reconcile writes none
-		return nil, m.activateReconciled(ctx, tx, op, d)
+		return ServicesBody{DeckyName: d.Name, Services: decky.Names(d.Services)}, m.activateReconciled(ctx, tx, op, d)
 	}
 	if rev.State != string(db.RevisionPending) {
 		return nil, fault.New(fault.OperationFailed, "interrupted", "the change was given up before it could become active")
@@ -143,7 +144,9 @@ func (m *Mutation) Settle(ctx context.Context, in SettleInput) error {
 		case fault.KindOf(err) == fault.NotFound:
 		case err != nil:
 			return err
-		case in.State == operation.Unconverged || op.Kind == operation.Reconcile:
+		case op.Kind == operation.Reconcile:
+			err = m.repairFailed(ctx, tx, d, in.Fault.Message)
+		case in.State == operation.Unconverged:
 			err = m.setState(ctx, tx, d, decky.Degraded, in.Fault.Message)
 		case d.Removed:
 			err = m.transition(ctx, tx, d, decky.TornDown, "", "deleted", uuid.Nil)
@@ -155,6 +158,19 @@ func (m *Mutation) Settle(ctx context.Context, in SettleInput) error {
 		}
 		return tx.EndOperation(ctx, op.ID, in.State, &in.Fault, nil)
 	}))
+}
+
+// repairFailed makes the next repair wait longer, or gives the decky up until somebody looks at it.
+func (m *Mutation) repairFailed(ctx context.Context, tx *db.Tx, d decky.Decky, reason string) error {
+	failures := d.RepairFailures + 1
+	state, pause := decky.AfterFailedRepair(failures)
+	if state == decky.Quarantined {
+		reason = fmt.Sprintf("%d repairs in a row failed, the last one: %s", failures, reason)
+	}
+	if err := tx.SetRepairs(ctx, d.ID, failures, pause); err != nil {
+		return err
+	}
+	return m.setState(ctx, tx, d, state, reason)
 }
 
 // setState changes a decky's state and announces it; the same state again changes nothing.
@@ -177,6 +193,11 @@ func (m *Mutation) transition(
 ) error {
 	if err := tx.SetDeckyState(ctx, d.ID, state, reason); err != nil {
 		return err
+	}
+	if state == decky.Running {
+		if err := tx.SetRepairs(ctx, d.ID, 0, 0); err != nil {
+			return err
+		}
 	}
 	if d.State == state && operationID == uuid.Nil {
 		return nil

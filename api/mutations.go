@@ -40,7 +40,7 @@ type createDeckyBody struct {
 	Hostname      string                    `json:"hostname,omitempty" maxLength:"253"`
 }
 
-type deleteDeckyInput struct {
+type deckyChangeInput struct {
 	MutationInput
 	DeckyPath
 }
@@ -63,22 +63,34 @@ type removeServiceInput struct {
 }
 
 func (s *server) registerMutations() {
-	register(s, admin, s.mutation(http.MethodPost, "create-decky", "/deckies", "Create a decky", DeckyBody{}), s.createDecky)
-	register(s, admin, s.mutation(http.MethodDelete, "delete-decky", "/deckies/{decky}", "Delete a decky", DeckyServicesBody{}), s.deleteDecky)
-	register(s, operator, s.mutation(http.MethodPost, "add-service", "/deckies/{decky}/services",
+	register(s, admin, s.mutation(http.StatusCreated, http.MethodPost, "create-decky", "/deckies", "Create a decky", DeckyBody{}), s.createDecky)
+	register(s, admin, s.mutation(http.StatusOK, http.MethodDelete, "delete-decky", "/deckies/{decky}", "Delete a decky", DeckyServicesBody{}), s.deleteDecky)
+	register(s, operator, s.mutation(http.StatusOK, http.MethodPost, "unquarantine-decky", "/deckies/{decky}/unquarantine",
+		"Repair a decky that was given up", DeckyServicesBody{}), s.unquarantine)
+	register(s, operator, s.mutation(http.StatusCreated, http.MethodPost, "add-service", "/deckies/{decky}/services",
 		"Add a service to a decky", DeckyServicesBody{}), s.addService)
-	register(s, operator, s.mutation(http.MethodDelete, "remove-service", "/deckies/{decky}/services/{service}",
+	register(s, operator, s.mutation(http.StatusOK, http.MethodDelete, "remove-service", "/deckies/{decky}/services/{service}",
 		"Remove a service from a decky", DeckyServicesBody{}), s.removeService)
 }
 
+func (s *server) unquarantine(ctx context.Context, in *deckyChangeInput) (*mutationOutput, error) {
+	return s.mutate(ctx, in.MutationInput, "unquarantine "+in.Decky, nil, func(ctx context.Context) (change, error) {
+		c := change{op: operation.Operation{Kind: operation.Reconcile}}
+		err := s.atDecky(ctx, in.Decky, &c, func(d decky.Decky) error {
+			if d.State != decky.Quarantined {
+				return fault.New(fault.Conflict, "decky_not_quarantined", "the decky is not quarantined")
+			}
+			return nil
+		})
+		return c, err
+	})
+}
+
 // mutation describes an operation that answers with a resource when it ended in time and with 202 otherwise.
-func (s *server) mutation(method, id, path, summary string, resource any) huma.Operation {
+func (s *server) mutation(status int, method, id, path, summary string, resource any) huma.Operation {
 	op := describe(method, id, path, summary, "deckies")
 	op.Middlewares = huma.Middlewares{s.checkKey}
-	op.DefaultStatus = http.StatusOK
-	if method == http.MethodPost {
-		op.DefaultStatus = http.StatusCreated
-	}
+	op.DefaultStatus = status
 	schemas := s.api.OpenAPI().Components.Schemas
 	content := func(v any) map[string]*huma.MediaType {
 		t := reflect.TypeOf(v)
@@ -142,7 +154,7 @@ func (s *server) spec(body createDeckyBody) (decky.Spec, error) {
 	return spec, err
 }
 
-func (s *server) deleteDecky(ctx context.Context, in *deleteDeckyInput) (*mutationOutput, error) {
+func (s *server) deleteDecky(ctx context.Context, in *deckyChangeInput) (*mutationOutput, error) {
 	return s.mutate(ctx, in.MutationInput, "delete_decky "+in.Decky, nil, func(ctx context.Context) (change, error) {
 		c := change{op: operation.Operation{Kind: operation.DeleteDecky}}
 		err := s.atDecky(ctx, in.Decky, &c, func(decky.Decky) error { return nil })

@@ -32,6 +32,7 @@ var routeRoles = map[string]string{
 	"POST /api/v1/deckies":                            "admin",
 	"GET /api/v1/deckies/:decky":                      "viewer",
 	"DELETE /api/v1/deckies/:decky":                   "admin",
+	"POST /api/v1/deckies/:decky/unquarantine":        "operator",
 	"POST /api/v1/deckies/:decky/services":            "operator",
 	"DELETE /api/v1/deckies/:decky/services/:service": "operator",
 	"GET /api/v1/deckies/services":                    "viewer",

@@ -155,7 +155,7 @@ func toDecky(r dbsqlc.Decky) decky.Decky {
 	return decky.Decky{
 		ID: r.ID, Scope: r.Scope, Name: r.Name, Key: r.Key, IP: r.IP, Archetype: deref(r.Archetype), Distro: r.Distro,
 		Hostname: r.Hostname, NmapOS: r.NmapOS, State: decky.State(r.State), StateReason: r.StateReason,
-		CreatedAt: r.CreatedAt, LastActivityAt: r.LastActivityAt,
+		RepairFailures: int(r.RepairFailures), RepairAfter: r.RepairAfter, CreatedAt: r.CreatedAt, LastActivityAt: r.LastActivityAt,
 	}
 }
 
@@ -200,6 +200,11 @@ func (tx *Tx) LockDecky(ctx context.Context, id uuid.UUID) (decky.Decky, error) 
 // SetDeckyState changes a decky's state; torn_down frees its name and address.
 func (tx *Tx) SetDeckyState(ctx context.Context, id uuid.UUID, state decky.State, reason string) error {
 	return tx.q.SetDeckyState(ctx, dbsqlc.SetDeckyStateParams{ID: id, State: string(state), Reason: reason})
+}
+
+// SetRepairs stores how many repairs in a row failed and how long the observer waits before it asks for the next.
+func (tx *Tx) SetRepairs(ctx context.Context, id uuid.UUID, failures int, pause time.Duration) error {
+	return tx.q.SetRepairs(ctx, dbsqlc.SetRepairsParams{ID: id, Failures: int32(failures), Pause: interval(pause)})
 }
 
 // NextRevision returns the number the decky's next revision gets. The decky's row must be locked.

@@ -38,6 +38,9 @@ UPDATE deckies SET state = @state, state_reason = @reason,
     deleted_at = CASE WHEN @state = 'torn_down' THEN coalesce(deleted_at, now()) END
 WHERE id = @id;
 
+-- name: SetRepairs :exec
+UPDATE deckies SET repair_failures = @failures, repair_after = now() + @pause::interval WHERE id = @id;
+
 -- name: NextRevisionNumber :one
 SELECT (coalesce(max(number), 0) + 1)::integer FROM decky_revisions WHERE decky_id = @decky_id;
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 const activateRevision = `-- name: ActivateRevision :exec
@@ -82,7 +83,7 @@ func (q *Queries) DiscardRevision(ctx context.Context, operationID uuid.UUID) er
 }
 
 const getDecky = `-- name: GetDecky :one
-SELECT id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at FROM deckies WHERE id = $1
+SELECT id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at, repair_failures, repair_after FROM deckies WHERE id = $1
 `
 
 func (q *Queries) GetDecky(ctx context.Context, id uuid.UUID) (Decky, error) {
@@ -104,12 +105,14 @@ func (q *Queries) GetDecky(ctx context.Context, id uuid.UUID) (Decky, error) {
 		&i.StateChangedAt,
 		&i.LastActivityAt,
 		&i.DeletedAt,
+		&i.RepairFailures,
+		&i.RepairAfter,
 	)
 	return i, err
 }
 
 const getDeckyByName = `-- name: GetDeckyByName :one
-SELECT id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at FROM deckies WHERE scope = $1 AND name = $2 AND deleted_at IS NULL
+SELECT id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at, repair_failures, repair_after FROM deckies WHERE scope = $1 AND name = $2 AND deleted_at IS NULL
 `
 
 type GetDeckyByNameParams struct {
@@ -136,6 +139,8 @@ func (q *Queries) GetDeckyByName(ctx context.Context, arg GetDeckyByNameParams) 
 		&i.StateChangedAt,
 		&i.LastActivityAt,
 		&i.DeletedAt,
+		&i.RepairFailures,
+		&i.RepairAfter,
 	)
 	return i, err
 }
@@ -190,7 +195,7 @@ func (q *Queries) GetRevisionByState(ctx context.Context, arg GetRevisionByState
 const insertDecky = `-- name: InsertDecky :one
 INSERT INTO deckies (id, scope, name, key, ip, archetype, distro, hostname, nmap_os)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-RETURNING id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at
+RETURNING id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at, repair_failures, repair_after
 `
 
 type InsertDeckyParams struct {
@@ -234,6 +239,8 @@ func (q *Queries) InsertDecky(ctx context.Context, arg InsertDeckyParams) (Decky
 		&i.StateChangedAt,
 		&i.LastActivityAt,
 		&i.DeletedAt,
+		&i.RepairFailures,
+		&i.RepairAfter,
 	)
 	return i, err
 }
@@ -343,7 +350,7 @@ func (q *Queries) InsertSelfCheck(ctx context.Context, arg InsertSelfCheckParams
 }
 
 const listAllDeckies = `-- name: ListAllDeckies :many
-SELECT id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at FROM deckies WHERE deleted_at IS NULL ORDER BY id
+SELECT id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at, repair_failures, repair_after FROM deckies WHERE deleted_at IS NULL ORDER BY id
 `
 
 // The observer's view: every decky of which something may still run.
@@ -372,6 +379,8 @@ func (q *Queries) ListAllDeckies(ctx context.Context) ([]Decky, error) {
 			&i.StateChangedAt,
 			&i.LastActivityAt,
 			&i.DeletedAt,
+			&i.RepairFailures,
+			&i.RepairAfter,
 		); err != nil {
 			return nil, err
 		}
@@ -384,7 +393,7 @@ func (q *Queries) ListAllDeckies(ctx context.Context) ([]Decky, error) {
 }
 
 const listDeckies = `-- name: ListDeckies :many
-SELECT id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at FROM deckies WHERE scope = $1 AND deleted_at IS NULL AND name > $2 ORDER BY name LIMIT $3
+SELECT id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at, repair_failures, repair_after FROM deckies WHERE scope = $1 AND deleted_at IS NULL AND name > $2 ORDER BY name LIMIT $3
 `
 
 type ListDeckiesParams struct {
@@ -418,6 +427,8 @@ func (q *Queries) ListDeckies(ctx context.Context, arg ListDeckiesParams) ([]Dec
 			&i.StateChangedAt,
 			&i.LastActivityAt,
 			&i.DeletedAt,
+			&i.RepairFailures,
+			&i.RepairAfter,
 		); err != nil {
 			return nil, err
 		}
@@ -566,7 +577,7 @@ func (q *Queries) LockAddresses(ctx context.Context) error {
 }
 
 const lockDecky = `-- name: LockDecky :one
-SELECT id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at FROM deckies WHERE id = $1 AND deleted_at IS NULL FOR UPDATE
+SELECT id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at, repair_failures, repair_after FROM deckies WHERE id = $1 AND deleted_at IS NULL FOR UPDATE
 `
 
 func (q *Queries) LockDecky(ctx context.Context, id uuid.UUID) (Decky, error) {
@@ -588,6 +599,8 @@ func (q *Queries) LockDecky(ctx context.Context, id uuid.UUID) (Decky, error) {
 		&i.StateChangedAt,
 		&i.LastActivityAt,
 		&i.DeletedAt,
+		&i.RepairFailures,
+		&i.RepairAfter,
 	)
 	return i, err
 }
@@ -618,5 +631,20 @@ type SetDeckyStateParams struct {
 
 func (q *Queries) SetDeckyState(ctx context.Context, arg SetDeckyStateParams) error {
 	_, err := q.db.Exec(ctx, setDeckyState, arg.State, arg.Reason, arg.ID)
+	return err
+}
+
+const setRepairs = `-- name: SetRepairs :exec
+UPDATE deckies SET repair_failures = $1, repair_after = now() + $2::interval WHERE id = $3
+`
+
+type SetRepairsParams struct {
+	Failures int32
+	Pause    pgtype.Interval
+	ID       uuid.UUID
+}
+
+func (q *Queries) SetRepairs(ctx context.Context, arg SetRepairsParams) error {
+	_, err := q.db.Exec(ctx, setRepairs, arg.Failures, arg.Pause, arg.ID)
 	return err
 }

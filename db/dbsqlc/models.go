@@ -39,6 +39,8 @@ type Decky struct {
 	StateChangedAt time.Time
 	LastActivityAt *time.Time
 	DeletedAt      *time.Time
+	RepairFailures int32
+	RepairAfter    time.Time
 }
 
 type DeckyEndpoint struct {

@@ -18,7 +18,7 @@ func (a *app) deckiesCommand() *cobra.Command {
 	}
 	a.clientFlags(c)
 	c.AddCommand(
-		a.deckiesListCommand(), a.deckiesShowCommand(), a.deckiesCreateCommand(), a.deckiesDeleteCommand(),
+		a.deckiesListCommand(), a.deckiesShowCommand(), a.deckiesCreateCommand(), a.deckiesDeleteCommand(), a.deckiesUnquarantineCommand(),
 		a.addServiceCommand(), a.removeServiceCommand(),
 	)
 	return c
@@ -146,6 +146,24 @@ func (a *app) deckiesDeleteCommand() *cobra.Command {
 				return err
 			}
 			return s.change(http.MethodDelete, deckyPath(args[0]), nil, s.say("decky "+Clean(args[0])+" is deleted"))
+		},
+	}
+	a.waitFlags(c)
+	return c
+}
+
+func (a *app) deckiesUnquarantineCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:               "unquarantine NAME",
+		Short:             "Repair a decky whose repairs kept failing",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeDeckies(),
+		RunE: func(c *cobra.Command, args []string) error {
+			s, err := a.session(c)
+			if err != nil {
+				return err
+			}
+			return s.change(http.MethodPost, deckyPath(args[0])+"/unquarantine", nil, s.say("decky "+Clean(args[0])+" runs again"))
 		},
 	}
 	a.waitFlags(c)

@@ -45,6 +45,9 @@ type Decky struct {
 	NmapOS      string
 	State       State
 	StateReason string
+	// RepairFailures counts repairs that failed in a row; before RepairAfter no other is asked for.
+	RepairFailures int
+	RepairAfter    time.Time
 	// Revision is the number of the active revision, 0 before the first.
 	Revision int
 	Services []Service

@@ -25,7 +25,7 @@ const Actor = "observer"
 const (
 	// settleTime lets changes that come together be looked at together.
 	settleTime = 100 * time.Millisecond
-	// spacing is the least time between two repairs of one decky.
+	// spacing is the least time between two requests for a repair of one decky that the database does not space itself.
 	spacing = 3 * time.Second
 	retry   = time.Second
 )
@@ -103,7 +103,7 @@ func (o *Observer) pass(ctx context.Context) (drift int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	repairs := Drift(deckies, statuses)
+	repairs, waiting := due(Drift(deckies, statuses), deckies, started)
 	for _, r := range repairs {
 		if busy[[2]string{r.Scope, r.DeckyID.String()}] || busy[[2]string{r.Scope, operation.WholeScope}] {
 			continue
@@ -113,8 +113,28 @@ func (o *Observer) pass(ctx context.Context) (drift int, err error) {
 			return drift, err
 		}
 	}
+	drift += waiting
 	o.report(ctx, drift)
 	return drift, o.Store.RecordPass(ctx, db.ObserverPass{HostID: o.HostID, StartedAt: started, Decoys: len(statuses), Drift: drift})
+}
+
+// due keeps the repairs whose time has come and counts those that wait. A decky in quarantine waits for a person: it is
+// neither.
+func due(repairs []Repair, deckies []decky.Decky, now time.Time) (ready []Repair, waiting int) {
+	known := make(map[uuid.UUID]decky.Decky, len(deckies))
+	for _, d := range deckies {
+		known[d.ID] = d
+	}
+	for _, r := range repairs {
+		switch d := known[r.DeckyID]; {
+		case d.State == decky.Quarantined:
+		case d.RepairAfter.After(now):
+			waiting++
+		default:
+			ready = append(ready, r)
+		}
+	}
+	return ready, waiting
 }
 
 func (o *Observer) report(ctx context.Context, drift int) {

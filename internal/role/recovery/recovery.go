@@ -63,17 +63,28 @@ type Recovery struct {
 // Run recovers at start, soon while something is owed, and every 30 s, until ctx ends.
 func (r *Recovery) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		wait := every
 		owed, err := r.turn(ctx)
 		if err != nil && ctx.Err() == nil {
 			r.Log.WarnContext(ctx, "recovery starts again", "err", err)
 		}
 		if owed || err != nil {
-			wait = soon
+			clock.Sleep(ctx, soon)
+		} else {
+			r.rest(ctx)
 		}
-		clock.Sleep(ctx, wait)
 	}
 	return nil
+}
+
+// rest waits until the next pass is due, or until operations are open: their scope may have been out of reach when they
+// were accepted.
+func (r *Recovery) rest(ctx context.Context) {
+	for waited := time.Duration(0); waited < every && ctx.Err() == nil; waited += soon {
+		clock.Sleep(ctx, soon)
+		if open, err := r.Store.OpenOperations(ctx, 1); err != nil || len(open) > 0 {
+			return
+		}
+	}
 }
 
 func (r *Recovery) turn(ctx context.Context) (owed bool, err error) {
