@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -187,10 +188,16 @@ func (p *process) touch(ctx context.Context, id uuid.UUID) {
 	}
 }
 
-// ready reports what does not answer.
+// readiness reports what does not answer. Everything is asked at once: a part that hangs must not use up the time of the
+// others.
 func (p *process) readiness(ctx context.Context) map[string]error {
-	_, err := p.temporal.CheckHealth(ctx, &client.CheckHealthRequest{})
-	return map[string]error{"postgres": p.store.Ping(ctx), "nats": p.bus.Ping(ctx), "temporal": err}
+	var postgres, nats, temporal error
+	var wg sync.WaitGroup
+	wg.Go(func() { postgres = p.store.Ping(ctx) })
+	wg.Go(func() { nats = p.bus.Ping(ctx) })
+	wg.Go(func() { _, temporal = p.temporal.CheckHealth(ctx, &client.CheckHealthRequest{}) })
+	wg.Wait()
+	return map[string]error{"postgres": postgres, "nats": nats, "temporal": temporal}
 }
 
 func newLogger(cfg config.Config, out *os.File) *slog.Logger {

@@ -84,14 +84,13 @@ func (t *TTY) Feed(p []byte) {
 	t.signal()
 }
 
-// Close ends the input.
+// Close ends the input. What was typed before is still carried out, and a command that runs goes on: a client that
+// pipes its input into a terminal session has sent it all before the first command ran. The end of the session is told by its
+// context.
 func (t *TTY) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.eof = true
-	if t.interrupt != nil {
-		t.interrupt()
-	}
 	t.signal()
 }
 
@@ -156,8 +155,6 @@ func (t *TTY) running(on bool, interrupt context.CancelFunc) {
 	if !on {
 		t.buf = append(t.buf, t.pending...)
 		t.pending = nil
-	} else if t.eof && interrupt != nil {
-		interrupt()
 	}
 }
 
