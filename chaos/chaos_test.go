@@ -25,7 +25,6 @@ import (
 
 	"github.com/decnet/decnet/e2e/harness"
 	"github.com/decnet/decnet/internal/bus"
-	"github.com/decnet/decnet/internal/embedded"
 )
 
 const (
@@ -50,8 +49,7 @@ type system interface {
 }
 
 func TestMain(m *testing.M) {
-	embedded.RunShim(os.Args[1:])
-	os.Exit(m.Run())
+	os.Exit(harness.Main(m))
 }
 
 func runs(t *testing.T) int {

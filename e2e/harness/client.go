@@ -197,11 +197,14 @@ type Decky struct {
 		Name     string `json:"name"`
 		Revision int64  `json:"revision"`
 	} `json:"services"`
-	Endpoints []struct {
-		Service string `json:"service"`
-		IP      string `json:"ip"`
-		Port    int    `json:"port"`
-	} `json:"endpoints"`
+	Endpoints []Endpoint `json:"endpoints"`
+}
+
+// Endpoint is where a service listens.
+type Endpoint struct {
+	Service string `json:"service"`
+	IP      string `json:"ip"`
+	Port    int    `json:"port"`
 }
 
 // List reads all pages of a collection. filter holds pairs of query parameters and values.
