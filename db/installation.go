@@ -212,17 +212,19 @@ func (l *Lock) Release() {
 	l.conn.Release()
 }
 
-// Listen calls fn with the payload of every notification on a channel until ctx ends or the connection is lost; the
+// Listen calls fn with the payload of every notification on some channels until ctx ends or the connection is lost; the
 // caller must then poll once and listen again. ready is closed once no later notification can be missed.
-func (s *Store) Listen(ctx context.Context, channel string, ready func(), fn func(payload string)) error {
+func (s *Store) Listen(ctx context.Context, ready func(), fn func(payload string), channels ...string) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return interpret(err)
 	}
 	raw := conn.Hijack() // a connection that listens must not go back to the pool
 	defer func() { _ = raw.Close(context.WithoutCancel(ctx)) }()
-	if _, err := raw.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
-		return interpret(err)
+	for _, channel := range channels {
+		if _, err := raw.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
+			return interpret(err)
+		}
 	}
 	ready()
 	for {
@@ -239,9 +241,9 @@ func (s *Store) DeleteOldRoles(ctx context.Context) error {
 	return interpret(s.queries().DeleteOldRoles(ctx))
 }
 
-// Wakes delivers a value after notifications on a channel, several at once as one, and whenever some may have been
+// Wakes delivers a value after notifications on some channels, several at once as one, and whenever some may have been
 // missed. stop must be called.
-func (s *Store) Wakes(ctx context.Context, channel string) (wake <-chan struct{}, stop func()) {
+func (s *Store) Wakes(ctx context.Context, channels ...string) (wake <-chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ch, done := make(chan struct{}, 1), make(chan struct{})
 	poke := func() {
@@ -253,7 +255,7 @@ func (s *Store) Wakes(ctx context.Context, channel string) (wake <-chan struct{}
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
-			_ = s.Listen(ctx, channel, poke, func(string) { poke() }) // it only ends when the connection is lost
+			_ = s.Listen(ctx, poke, func(string) { poke() }, channels...) // it only ends when the connection is lost
 			clock.Sleep(ctx, time.Second)
 		}
 	}()

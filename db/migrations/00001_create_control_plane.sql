@@ -193,9 +193,18 @@ BEGIN
     RETURN NULL;
 END $$;
 -- +goose StatementEnd
+-- +goose StatementBegin
+CREATE FUNCTION notify_role_started() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('role_started', NEW.role);
+    RETURN NULL;
+END $$;
+-- +goose StatementEnd
+CREATE TRIGGER role_started AFTER INSERT ON role_instances FOR EACH ROW EXECUTE FUNCTION notify_role_started();
+
 CREATE TRIGGER outbox_added AFTER INSERT ON outbox FOR EACH STATEMENT EXECUTE FUNCTION notify_outbox();
 
 -- +goose Down
 DROP TABLE observer_passes, role_instances, dead_letters, outbox, self_checks, decky_endpoints, revision_services,
     decky_revisions, deckies, operation_steps, operations, installation;
-DROP FUNCTION notify_operation_ended(), notify_outbox();
+DROP FUNCTION notify_operation_ended(), notify_outbox(), notify_role_started();

@@ -50,7 +50,7 @@ func New(store *db.Store, temporal client.Client, box *secretbox.Box, log *slog.
 // Run hears of ended operations until ctx ends.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		err := d.store.Listen(ctx, "operation_ended", d.wakeAll, d.wake)
+		err := d.store.Listen(ctx, d.wakeAll, d.wake, "operation_ended")
 		if ctx.Err() == nil {
 			d.log.WarnContext(ctx, "waiting for ended operations by polling", "err", err)
 			select {

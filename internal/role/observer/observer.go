@@ -49,9 +49,10 @@ type Observer struct {
 	before int                     // drift of the last pass, to log changes only
 }
 
-// Run looks at start, after a decoy ended by itself and after operations, until ctx ends. A schedule asks for the rest.
+// Run looks at start, after a decoy ended by itself, after operations and when a role started, until ctx ends. A schedule
+// asks for the rest.
 func (o *Observer) Run(ctx context.Context) error {
-	ended, stop := o.Store.Wakes(ctx, "operation_ended")
+	ended, stop := o.Store.Wakes(ctx, "operation_ended", "role_started")
 	defer stop()
 	again := time.NewTimer(0)
 	defer again.Stop()

@@ -180,7 +180,11 @@ func (r *Recovery) epoch(ctx context.Context) (epoch int, highest int64, err err
 		}
 		now.Epoch = next
 	}
-	return now.Epoch, highest, r.writeFile(now)
+	if err := r.writeFile(now); err != nil {
+		// Temporal remembers too: everything else must go on.
+		r.Log.WarnContext(ctx, "a restored database may go unnoticed", "err", err)
+	}
+	return now.Epoch, highest, nil
 }
 
 // NextEpoch reports whether one of the marks shows that a database of this epoch and highest operation is a restored
@@ -218,6 +222,9 @@ func (r *Recovery) writeFile(m Mark) error {
 	b, err := json.Marshal(m)
 	if err != nil {
 		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(r.StateFile), 0o700); err != nil {
+		return fmt.Errorf("remember the highest operation: %w", err)
 	}
 	temporary := filepath.Join(filepath.Dir(r.StateFile), "."+filepath.Base(r.StateFile)+".new")
 	if err := os.WriteFile(temporary, b, 0o600); err != nil {
