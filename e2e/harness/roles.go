@@ -109,7 +109,11 @@ func (r *Roles) log(name string) string { return filepath.Join(filepath.Dir(r.Di
 // KillPart ends a role, "nats", "postgres" or "temporal" with SIGKILL. The last two come back by themselves.
 func (r *Roles) KillPart(name string) error {
 	if child := r.parts.Child(name); child != nil {
-		return syscall.Kill(child.PID(), syscall.SIGKILL)
+		old := child.PID()
+		if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+			return err
+		}
+		return awaitAnother(name, old, child.PID)
 	}
 	p, ok := r.running[name]
 	if !ok {

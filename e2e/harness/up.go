@@ -230,16 +230,42 @@ func (u *Up) Stop() error {
 }
 
 // KillChild ends a child of the process, "postgres" or "temporal", with SIGKILL.
-func (u *Up) KillChild(name string) error { return u.SignalChild(name, syscall.SIGKILL) }
+// It returns once another was started: until then Postgres' orphaned backends may still answer.
+func (u *Up) KillChild(name string) error {
+	old := u.child(name)
+	if err := u.SignalChild(name, syscall.SIGKILL); err != nil {
+		return err
+	}
+	return awaitAnother(name, old, func() int { return u.child(name) })
+}
+
+// awaitAnother waits until a part has a process that is not the old one.
+func awaitAnother(name string, old int, pid func() int) error {
+	for deadline := time.Now().Add(readyLimit); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if now := pid(); now != 0 && now != old {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s was not started again within %s", name, readyLimit)
+}
+
+// child returns the process id of a child, 0 when there is none.
+func (u *Up) child(name string) int {
+	for _, pid := range Processes(func(_ int, args []string) bool { return filepath.Base(args[0]) == name }) {
+		if ParentOf(pid) == u.PID() {
+			return pid
+		}
+	}
+	return 0
+}
 
 // SignalChild sends a signal to a child of the process, "postgres" or "temporal".
 func (u *Up) SignalChild(name string, signal syscall.Signal) error {
-	for _, pid := range Processes(func(_ int, args []string) bool { return filepath.Base(args[0]) == name }) {
-		if ParentOf(pid) == u.PID() {
-			return syscall.Kill(pid, signal)
-		}
+	pid := u.child(name)
+	if pid == 0 {
+		return fmt.Errorf("%s is not a child of %d", name, u.PID())
 	}
-	return fmt.Errorf("%s is not a child of %d", name, u.PID())
+	return syscall.Kill(pid, signal)
 }
 
 // Parts returns the processes that run a part of the system (Postgres, Temporal), not its decoys.
