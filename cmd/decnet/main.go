@@ -22,7 +22,7 @@ import (
 var version = "dev"
 
 func main() {
-	embedded.RunShim(os.Args[1:])
+	embedded.RunShim(os.Args)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr)
 	stop()

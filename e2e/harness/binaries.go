@@ -36,7 +36,7 @@ type Binaries struct {
 // Main is the TestMain of packages that use the harness: it runs the tests, removes what Build made and returns the exit
 // code.
 func Main(m *testing.M) int {
-	embedded.RunShim(os.Args[1:])
+	embedded.RunShim(os.Args)
 	defer func() {
 		if built.Load() {
 			b, _ := build()

@@ -143,7 +143,7 @@ func (l launcher) command(path string, args ...string) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	attr.Unshareflags = syscall.CLONE_NEWNS // the runtime also makes every mount private
+	attr.Cloneflags = syscall.CLONE_NEWNS // what is mounted there is made private by the shim
 	return l.build(attr, "/proc/self/exe", []string{shimWord, string(text)}), nil
 }
 

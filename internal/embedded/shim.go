@@ -68,7 +68,50 @@ func runShim(text string) error {
 	return unix.Exec(plan.Argv[0], plan.Argv, os.Environ()) //nolint:forbidigo // hands on what the launcher chose
 }
 
+// isolate keeps what is mounted here from showing up elsewhere. Below a changed root that is no mount point itself, the
+// mounts that hold the directories to be covered are isolated one by one.
+func (p shimPlan) isolate() error {
+	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+	if !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	for _, dir := range p.Hide {
+		point := mountPoint(string(table), dir)
+		if point == "" {
+			return fmt.Errorf("%s lies on no mount that can be made private", dir)
+		}
+		if err := unix.Mount("", point, "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return fmt.Errorf("make %s private: %w", point, err)
+		}
+	}
+	return nil
+}
+
+// mountPoint returns the mount point in a table (proc_pid_mountinfo(5), fifth field) that holds an absolute path, "" for
+// none. Points with unusual characters are spelled in octal there and are not matched.
+func mountPoint(table, path string) string {
+	best := ""
+	for line := range strings.Lines(table) {
+		fields := strings.Fields(line)
+		if len(fields) < 5 {
+			continue
+		}
+		point := fields[4]
+		if within := path == point || strings.HasPrefix(path, strings.TrimSuffix(point, "/")+"/"); within && len(point) >= len(best) {
+			best = point
+		}
+	}
+	return best
+}
+
 func (p shimPlan) mount() error {
+	if err := p.isolate(); err != nil {
+		return fmt.Errorf("private view: %w", err)
+	}
 	handles := make([]int, len(p.Binds))
 	for i, dir := range p.Binds {
 		fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
