@@ -97,12 +97,12 @@ func accept(t *testing.T, d *dispatch.Dispatcher, name, lane string) operation.O
 
 func create(name string) (operation.Operation, operation.Request) {
 	id := uuid.New()
-	return operation.Operation{
-			ID: uuid.Must(uuid.NewV7()), Scope: decky.FleetScope, Lane: id.String(), Kind: operation.CreateDecky, Actor: "alice",
-			State: operation.Received, DeckyID: id, Decky: name, RequestHash: []byte{1},
-		}, operation.Request{Create: &decky.Spec{
-			Name: name, Distro: "debian", Hostname: "SRV-WEB-10", NmapOS: "linux", Services: []string{},
-		}}
+	op := operation.Operation{
+		ID: uuid.Must(uuid.NewV7()), Scope: decky.FleetScope, Lane: id.String(), Kind: operation.CreateDecky, Actor: "alice",
+		State: operation.Received, DeckyID: id, Decky: name, RequestHash: []byte{1},
+	}
+	spec := decky.Spec{Name: name, Distro: "debian", Hostname: "SRV-WEB-10", NmapOS: "linux", Services: []string{}}
+	return op, operation.Request{Create: &spec}
 }
 
 func TestAccept_RunsToItsEnd(t *testing.T) {
