@@ -32,6 +32,7 @@ need_for_test() {
   need jq has jq
   need openssh-client has ssh
   need procps has ps
+  need redis-tools has redis-cli
   need sshpass has sshpass
 }
 

@@ -92,7 +92,8 @@ func (p *process) ready(t *testing.T) string {
 	t.Helper()
 	require.Eventually(t, func() bool { return strings.Contains(p.lines(t), " ready ") }, 20*time.Second, 10*time.Millisecond)
 	line, _, _ := strings.Cut(p.lines(t), "\n")
-	_, rest, _ := strings.Cut(line, `listen="tcp/22=`)
+	_, rest, _ := strings.Cut(line, `listen="tcp/`)
+	_, rest, _ = strings.Cut(rest, "=")
 	p.addr, _, _ = strings.Cut(rest, `"`)
 	return line
 }
@@ -278,4 +279,58 @@ func ignored(pid int) uint64 {
 		}
 	}
 	return 0
+}
+
+// TestRun_EveryServiceWorksConfined drives each service with its stock client while seccomp and Landlock are in force.
+func TestRun_EveryServiceWorksConfined(t *testing.T) {
+	t.Parallel()
+	service := func(name string, port int, config map[string]any) *process {
+		p := start(t, func(c map[string]any) {
+			c["service"], c["service_config"] = name, config
+			c["listen"] = []any{map[string]any{"protocol": "tcp", "port": port, "addresses": []string{"127.66.0.9:0"}}}
+		})
+		require.Contains(t, p.ready(t), "seccomp")
+		return p
+	}
+	client := func(args ...string) string {
+		if _, err := exec.LookPath(args[0]); err != nil {
+			t.Skip(args[0] + " is not installed: the stock client is not tested")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()
+		require.NoError(t, err, string(out))
+		return string(out)
+	}
+	for _, app := range []string{"none", "wordpress", "phpmyadmin", "tomcat", "jenkins"} {
+		p := service("http", 80, map[string]any{"fake_app": app, "response_code": 200, "http_versions": []string{"http/1.1", "http/2"}})
+		for _, path := range []string{"/", "/login", "/wp-login.php", "/manager/html", "/nope.png"} {
+			require.Contains(t, client("curl", "-q", "-s", "-i", "--max-time", "10", "-d", "log=a&pwd=b", "http://"+p.addr+path), "HTTP/1.1 ")
+			require.Contains(t, client("curl", "-q", "-s", "-i", "--max-time", "10", "--http2-prior-knowledge", "http://"+p.addr+path), "HTTP/2 ")
+		}
+		require.Contains(t, p.lines(t), " request ")
+	}
+	p := service("redis", 6379, map[string]any{"version": "5.0.7"})
+	host, port, err := net.SplitHostPort(p.addr)
+	require.NoError(t, err)
+	for _, line := range []string{"INFO", "CONFIG GET *", "CONFIG SET dir /root/.ssh", "SET a b", "BGSAVE", "SLAVEOF 198.51.100.7 6379", "KEYS *", "SLAVEOF NO ONE"} {
+		require.NotContains(t, client(append([]string{"redis-cli", "-h", host, "-p", port}, strings.Fields(line)...)...), "ERR")
+	}
+	require.Contains(t, p.lines(t), " command ")
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, p.cmd.Wait())
+}
+
+func TestRun_RefusesServiceConfigsWithoutQuotingThem(t *testing.T) {
+	t.Parallel()
+	for service, config := range map[string]map[string]any{
+		"http":   {"fake_app": "hunter2"},
+		"redis":  {"version": "hunter2"},
+		"gopher": {},
+	} {
+		p := start(t, func(c map[string]any) { c["service"], c["service_config"] = service, config })
+		require.Error(t, p.cmd.Wait())
+		require.Equal(t, 2, p.cmd.ProcessState.ExitCode(), service)
+		require.NotContains(t, p.lines(t), "hunter2")
+	}
 }

@@ -104,11 +104,8 @@ func Decode(r io.Reader) (Config, error) {
 // DecodeSSH returns the service configuration of an ssh decoy. A missing document yields the zero value.
 func (c Config) DecodeSSH() (SSH, error) {
 	var s SSH
-	if len(c.ServiceConfig) == 0 {
-		return s, nil
-	}
-	if err := decodeStrict(c.ServiceConfig, &s); err != nil {
-		return SSH{}, fmt.Errorf("service_config: %w", err)
+	if err := c.decodeService(&s); err != nil {
+		return SSH{}, err
 	}
 	if s.Hostname != "" && !hostPattern.MatchString(s.Hostname) {
 		return SSH{}, errors.New("service_config: hostname is malformed")

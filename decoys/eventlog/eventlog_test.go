@@ -2,6 +2,7 @@ package eventlog_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"regexp"
 	"strings"
@@ -93,4 +94,18 @@ func FuzzEmit(f *testing.F) {
 		}
 		require.Equal(t, want, eventlog.Spell(want))
 	})
+}
+
+func TestItems_StayValidJSONWhenFull(t *testing.T) {
+	t.Parallel()
+	l := eventlog.NewItems(40)
+	for _, s := range []string{"plain", "\"\\\n\u200b\xff", "😀", strings.Repeat("x", 100)} {
+		l.Add(eventlog.Quote(s, 50))
+	}
+	require.LessOrEqual(t, len(l.List()), 40)
+	var got []string
+	require.NoError(t, json.Unmarshal([]byte(l.List()), &got))
+	require.Equal(t, []string{"plain", "\"\\\n\u200b\ufffd"}, got)
+	require.Equal(t, l.List(), eventlog.Spell(l.List()))
+	require.Equal(t, `"\ud83d\ude00"`, eventlog.Quote("😀", 4))
 }

@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"net"
-	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -18,15 +17,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/decnet/decnet/decoys/artifact"
 	"github.com/decnet/decnet/decoys/config"
 	"github.com/decnet/decnet/decoys/eventlog"
-	"github.com/decnet/decnet/decoys/identity"
-	"github.com/decnet/decnet/decoys/persona"
 	"github.com/decnet/decnet/decoys/recording"
 	"github.com/decnet/decnet/decoys/sandbox"
-	"github.com/decnet/decnet/decoys/shell"
-	"github.com/decnet/decnet/decoys/ssh"
 )
 
 // Exit statuses of a decoy that did not become ready.
@@ -56,9 +50,6 @@ func Run(ctx context.Context, path string, out io.Writer) error {
 		return giveUp(eventlog.New(out, cfg.NodeName, cfg.Service, cfg.BootID, cfg.LineStart, nil), "config_error", ExitConfig, err)
 	}
 	log := eventlog.New(out, cfg.NodeName, cfg.Service, cfg.BootID, cfg.LineStart, nil)
-	if cfg.Service != "ssh" {
-		return giveUp(log, "config_error", ExitConfig, errors.New("unknown service"))
-	}
 	l := &launch{cfg: cfg, log: log}
 	defer l.close()
 	if err := l.prepare(); err != nil {
@@ -81,7 +72,7 @@ type launch struct {
 	spool     *os.Root
 	state     *os.Root
 	spoolDir  *os.File
-	server    *ssh.Server
+	server    server
 	layers    string
 }
 
@@ -92,7 +83,7 @@ func (l *launch) close() {
 }
 
 func (l *launch) prepare() error {
-	svc, err := l.cfg.DecodeSSH()
+	build, err := constructor(l.cfg)
 	if err != nil {
 		return giveUp(l.log, "config_error", ExitConfig, err)
 	}
@@ -102,7 +93,7 @@ func (l *launch) prepare() error {
 	if err := l.directories(); err != nil {
 		return giveUp(l.log, "config_error", ExitConfig, err)
 	}
-	if l.server, err = l.service(svc); err != nil {
+	if l.server, err = build(l); err != nil {
 		return giveUp(l.log, "config_error", ExitConfig, err)
 	}
 	if err := l.confine(); err != nil {
@@ -174,24 +165,6 @@ func (l *launch) free() (uint64, error) {
 		return 0, err
 	}
 	return st.Bavail * uint64(st.Bsize), nil
-}
-
-func (l *launch) service(svc config.SSH) (*ssh.Server, error) {
-	local := netip.Addr{}
-	if ap, err := netip.ParseAddrPort(l.listeners[0].Addr().String()); err == nil {
-		local = ap.Addr()
-	}
-	host := svc.Hostname
-	if host == "" {
-		host = l.cfg.Persona.Hostname
-	}
-	machine := shell.NewMachine(persona.New(persona.Options{
-		Identity: identity.New(l.cfg.NodeName, l.cfg.InstanceID), Distro: l.cfg.Persona.Distro, Hostname: host, User: svc.User, Local: local,
-	}))
-	return ssh.New(ssh.Options{
-		Log: l.log, Service: l.cfg.Service, Config: svc, Machine: machine, State: l.state,
-		Records: recording.NewStore(l.spool, l.free), Artifacts: artifact.NewStore(l.spool, l.free, nil),
-	})
 }
 
 func (l *launch) confine() error {

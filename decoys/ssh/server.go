@@ -29,18 +29,17 @@ import (
 	"github.com/decnet/decnet/decoys/eventlog"
 	"github.com/decnet/decnet/decoys/recording"
 	"github.com/decnet/decnet/decoys/shell"
+	"github.com/decnet/decnet/decoys/tcp"
 )
 
 // Limits of the server.
 const (
-	maxConns          = 256
-	maxConnsPerSource = 32
-	maxChannels       = 10
-	maxAuthTries      = 6
-	loginGrace        = 120 * time.Second
-	idleTimeout       = 30 * time.Minute
-	maxSession        = 12 * time.Hour
-	maxSecretBytes    = 1024
+	maxChannels    = 10
+	maxAuthTries   = 6
+	loginGrace     = 120 * time.Second
+	idleTimeout    = 30 * time.Minute
+	maxSession     = 12 * time.Hour
+	maxSecretBytes = 1024
 )
 
 // Options are the dependencies of a Server. FailDelay is how long a wrong password takes to be refused; nil means the
@@ -58,15 +57,11 @@ type Options struct {
 
 // Server serves connections of one decoy. Create it with New before the process is confined.
 type Server struct {
+	*tcp.Server
 	o       Options
 	keys    map[string]ssh.AlgorithmSigner
 	late    *lateKey
 	profile profile
-
-	mu     sync.Mutex
-	conns  map[net.Conn]string
-	closed bool
-	wg     sync.WaitGroup
 }
 
 // New loads or makes the host keys.
@@ -82,31 +77,15 @@ func New(o Options) (*Server, error) {
 	if !ok {
 		return nil, fmt.Errorf("no algorithm profile %q", o.Machine.Host.SSH.Profile)
 	}
-	return &Server{o: o, keys: keys, late: late, profile: p, conns: map[net.Conn]string{}}, nil
+	s := &Server{o: o, keys: keys, late: late, profile: p}
+	s.Server = tcp.New(o.Log, s.handle)
+	return s, nil
 }
 
-// Serve accepts connections until the listener is closed. Running out of descriptors only slows it down.
+// Serve accepts connections until the listener is closed.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	go s.finishKeys(ctx)
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return nil
-			}
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(50 * time.Millisecond):
-				continue
-			}
-		}
-		if !s.admit(c) {
-			_ = c.Close()
-			continue
-		}
-		go s.handle(ctx, c)
-	}
+	return s.Server.Serve(ctx, l)
 }
 
 // finishKeys makes the RSA key when nobody asked for it during the first minute. Many decoys start at once; their keys
@@ -121,44 +100,10 @@ func (s *Server) finishKeys(ctx context.Context) {
 	}
 }
 
-// Close ends all connections and waits until their last events are written, at most for the given time.
-func (s *Server) Close(wait time.Duration) {
-	s.mu.Lock()
-	s.closed = true
-	for c := range s.conns {
-		_ = c.Close()
-	}
-	s.mu.Unlock()
-	done := make(chan struct{})
-	go func() { s.wg.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(wait):
-	}
-}
-
-func (s *Server) admit(c net.Conn) bool {
-	host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	same := 0
-	for _, h := range s.conns {
-		if h == host {
-			same++
-		}
-	}
-	if s.closed || len(s.conns) >= maxConns || same >= maxConnsPerSource {
-		return false
-	}
-	s.conns[c] = host
-	s.wg.Add(1)
-	return true
-}
-
 // conn is one client.
 type conn struct {
 	s    *Server
-	raw  net.Conn
+	raw  *tcp.Conn
 	src  string
 	port string
 	pid  int
@@ -167,31 +112,15 @@ type conn struct {
 	idle time.Duration
 }
 
-func (s *Server) handle(ctx context.Context, raw net.Conn) {
-	host, port, _ := net.SplitHostPort(raw.RemoteAddr().String())
-	c := &conn{s: s, raw: raw, src: host, port: port, pid: s.o.Machine.NextPID()}
-	started := time.Now()
-	c.emit("connect", eventlog.F("src_port", port))
-	defer func() {
-		if p := recover(); p != nil {
-			c.emit("parse_error", eventlog.F("error", "panic"))
-		}
-		_ = raw.Close()
-		s.mu.Lock()
-		delete(s.conns, raw)
-		s.mu.Unlock()
-		c.emit("disconnect", eventlog.F("src_port", port), eventlog.F("duration_s", seconds(time.Since(started))))
-		s.wg.Done()
-	}()
+func (s *Server) handle(ctx context.Context, raw *tcp.Conn) {
+	c := &conn{s: s, raw: raw, src: raw.Src, port: raw.Port, pid: s.o.Machine.NextPID()}
 	c.serve(ctx)
 }
 
-func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', 3, 64) }
+func seconds(d time.Duration) string { return tcp.Seconds(d) }
 
 // emit writes an event of this client.
-func (c *conn) emit(id string, fields ...eventlog.Field) {
-	c.s.o.Log.Emit(eventlog.Event{MsgID: id, Fields: append([]eventlog.Field{eventlog.F("src_ip", c.src)}, fields...)})
-}
+func (c *conn) emit(id string, fields ...eventlog.Field) { c.raw.Emit(id, fields...) }
 
 func (c *conn) serve(ctx context.Context) {
 	_ = c.raw.SetDeadline(time.Now().Add(loginGrace))

@@ -181,6 +181,12 @@ func coerceBool(raw any) (bool, error) {
 
 func (f Field) coerceList(raw any) ([]string, error) {
 	items, ok := raw.([]any)
+	if list, isText := raw.([]string); isText { // a default, or what was accepted before
+		for _, s := range list {
+			items = append(items, s)
+		}
+		ok = true
+	}
 	if !ok || len(items) == 0 {
 		return nil, fmt.Errorf("must be a list of at least one of %s", strings.Join(f.Enum, ", "))
 	}

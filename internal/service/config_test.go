@@ -2,11 +2,13 @@ package service_test
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/decnet/decnet/decoys/config"
 	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/service"
 )
@@ -121,6 +123,54 @@ func TestRegistry_IsConsistent(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestRegistry_AgreesWithTheDecoys keeps schema and decoy in step: what the registry starts a decoy with is what the decoy would
+// choose itself, and every choice and limit offered is one it accepts.
+func TestRegistry_AgreesWithTheDecoys(t *testing.T) {
+	t.Parallel()
+	decode := func(d service.Definition, c service.Config) (any, error) {
+		raw, err := json.Marshal(c)
+		require.NoError(t, err)
+		cfg := config.Config{ServiceConfig: raw}
+		switch d.Name {
+		case "http":
+			return cfg.DecodeHTTP()
+		case "redis":
+			return cfg.DecodeRedis()
+		case "ssh":
+			return cfg.DecodeSSH()
+		}
+		return nil, errors.New("no decoy")
+	}
+	for _, d := range service.All() {
+		full, err := decode(d, d.Complete(nil))
+		require.NoError(t, err, d.Name)
+		if d.Name != "ssh" { // its defaults are credentials, which only the registry knows
+			empty, err := decode(d, service.Config{})
+			require.NoError(t, err)
+			require.Equal(t, empty, full, d.Name)
+		}
+		for _, f := range d.Fields {
+			for _, choice := range f.Enum {
+				value := any(choice)
+				if f.Type == service.MultiEnum {
+					value = []string{choice}
+				}
+				_, err := decode(d, service.Config{f.Key: value})
+				require.NoError(t, err, "%s.%s=%s", d.Name, f.Key, choice)
+			}
+			for _, edge := range []int64{f.Min, f.Max} {
+				if f.Type == service.Int {
+					_, err := decode(d, service.Config{f.Key: edge})
+					require.NoError(t, err, "%s.%s=%d", d.Name, f.Key, edge)
+				}
+			}
+		}
+	}
+	http, _ := service.Lookup("http")
+	require.Equal(t, config.FakeApps(), http.Fields[2].Enum)
+	require.Equal(t, config.HTTPVersions(), http.Fields[5].Enum)
 }
 
 func TestForDecky_UnknownIsUnprocessable(t *testing.T) {

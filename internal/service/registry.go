@@ -95,35 +95,9 @@ func ForDecky(name string) (Definition, error) {
 
 var (
 	// The portable subset of useradd(8) names.
-	userPattern = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
+	userPattern    = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
+	headerPattern  = regexp.MustCompile(`^[ -~]{1,200}$`)
+	versionPattern = regexp.MustCompile(`^[0-9]{1,3}(\.[0-9]{1,4}){1,3}$`)
 	// RFC 1123 host names, one or more labels.
 	hostPattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$`)
 )
-
-var definitions = map[string]Definition{
-	"ssh": {
-		Name:  "ssh",
-		Title: "Secure Shell",
-		Ports: []Port{{"tcp", 22}},
-		Fields: []Field{
-			{
-				Key: "password", Label: "Password of root", Type: Password, Default: "admin", Secret: true,
-				Help: "The password that lets an intruder in as root.",
-			},
-			{
-				Key: "user", Label: "Second account", Type: String, Default: "ubuntu",
-				Help:    "An ordinary account next to root.",
-				Pattern: userPattern, PatternHelp: "a lower-case login name of at most 32 characters",
-			},
-			{
-				Key: "user_password", Label: "Password of the second account", Type: Password, Default: "admin", Secret: true,
-				Help: "The password of the second account.",
-			},
-			{
-				Key: "hostname", Label: "Host name", Type: String, Placeholder: "the decky's own",
-				Help:    "The host name the shell shows, when it should differ from the decky's.",
-				Pattern: hostPattern, PatternHelp: "a host name (RFC 1123)",
-			},
-		},
-	},
-}

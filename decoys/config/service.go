@@ -1,0 +1,101 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// The choices and defaults of the web server. The control plane's registry offers the same; a test there compares them.
+const (
+	HTTP1 = "http/1.1"
+	HTTP2 = "http/2"
+
+	DefaultResponseCode = 200
+)
+
+// FakeApps lists what the web server can pretend to host; `none` is the server alone.
+func FakeApps() []string { return []string{"none", "wordpress", "phpmyadmin", "tomcat", "jenkins"} }
+
+// HTTPVersions lists the protocol versions of the web server.
+func HTTPVersions() []string { return []string{HTTP1, HTTP2} }
+
+// HTTP is the service configuration of the http decoy. After DecodeHTTP no field with a default is empty.
+type HTTP struct {
+	ServerHeader string   `json:"server_header"`
+	ResponseCode int      `json:"response_code"`
+	FakeApp      string   `json:"fake_app"`
+	ExtraHeaders string   `json:"extra_headers"`
+	CustomBody   string   `json:"custom_body"`
+	HTTPVersions []string `json:"http_versions"`
+}
+
+// Redis is the service configuration of the redis decoy; empty fields are made up from the decky's identity.
+type Redis struct {
+	Version  string `json:"version"`
+	OSString string `json:"os_string"`
+}
+
+var versionPattern = regexp.MustCompile(`^[0-9]{1,3}(\.[0-9]{1,4}){1,3}$`)
+
+// DecodeHTTP returns the service configuration of an http decoy with its defaults filled in.
+func (c Config) DecodeHTTP() (HTTP, error) {
+	var h HTTP
+	if err := c.decodeService(&h); err != nil {
+		return HTTP{}, err
+	}
+	if h.ResponseCode == 0 {
+		h.ResponseCode = DefaultResponseCode
+	}
+	if h.FakeApp == "" {
+		h.FakeApp = "none"
+	}
+	if len(h.HTTPVersions) == 0 {
+		h.HTTPVersions = []string{HTTP1}
+	}
+	return h, h.validate()
+}
+
+func (h HTTP) validate() error {
+	switch {
+	case h.ResponseCode < 100 || h.ResponseCode > 599:
+		return errors.New("service_config: response_code must be between 100 and 599")
+	case !slices.Contains(FakeApps(), h.FakeApp):
+		return errors.New("service_config: fake_app is unknown")
+	case strings.ContainsFunc(h.ServerHeader, control):
+		return errors.New("service_config: server_header is malformed")
+	case slices.ContainsFunc(h.HTTPVersions, func(v string) bool { return !slices.Contains(HTTPVersions(), v) }):
+		return errors.New("service_config: http_versions has an unknown version")
+	}
+	return nil
+}
+
+// DecodeRedis returns the service configuration of a redis decoy.
+func (c Config) DecodeRedis() (Redis, error) {
+	var r Redis
+	if err := c.decodeService(&r); err != nil {
+		return Redis{}, err
+	}
+	if r.Version != "" && !versionPattern.MatchString(r.Version) {
+		return Redis{}, errors.New("service_config: version is malformed")
+	}
+	if strings.ContainsFunc(r.OSString, control) {
+		return Redis{}, errors.New("service_config: os_string is malformed")
+	}
+	return r, nil
+}
+
+func control(r rune) bool { return r < 0x20 || r == 0x7f }
+
+// decodeService decodes the service's own document; a missing one leaves the zero value.
+func (c Config) decodeService(into any) error {
+	if len(c.ServiceConfig) == 0 {
+		return nil
+	}
+	if err := decodeStrict(c.ServiceConfig, into); err != nil {
+		return fmt.Errorf("service_config: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/decnet/decnet/decoys/artifact"
+	"github.com/decnet/decnet/decoys/config"
+	"github.com/decnet/decnet/decoys/http"
+	"github.com/decnet/decnet/decoys/identity"
+	"github.com/decnet/decnet/decoys/persona"
+	"github.com/decnet/decnet/decoys/recording"
+	"github.com/decnet/decnet/decoys/redis"
+	"github.com/decnet/decnet/decoys/shell"
+	"github.com/decnet/decnet/decoys/ssh"
+)
+
+// server is one fake service. Serve returns when the listener is closed; Close ends what is connected.
+type server interface {
+	Serve(ctx context.Context, l net.Listener) error
+	Close(wait time.Duration)
+}
+
+// build makes a service of which the configuration was read. It runs after binding, before the process is confined.
+type build func(*launch) (server, error)
+
+// services maps the slug of every service to what reads its configuration.
+var services = map[string]func(config.Config) (build, error){
+	"http":  buildHTTP,
+	"redis": buildRedis,
+	"ssh":   buildSSH,
+}
+
+func constructor(cfg config.Config) (build, error) {
+	read, ok := services[cfg.Service]
+	if !ok {
+		return nil, errors.New("unknown service")
+	}
+	return read(cfg)
+}
+
+func buildHTTP(cfg config.Config) (build, error) {
+	svc, err := cfg.DecodeHTTP()
+	if err != nil {
+		return nil, err
+	}
+	return func(l *launch) (server, error) {
+		return http.New(http.Options{Log: l.log, Config: svc, Host: l.host("", "")}), nil
+	}, nil
+}
+
+func buildRedis(cfg config.Config) (build, error) {
+	svc, err := cfg.DecodeRedis()
+	if err != nil {
+		return nil, err
+	}
+	return func(l *launch) (server, error) {
+		return redis.New(redis.Options{Log: l.log, Config: svc, Host: l.host("", "")}), nil
+	}, nil
+}
+
+func buildSSH(cfg config.Config) (build, error) {
+	svc, err := cfg.DecodeSSH()
+	if err != nil {
+		return nil, err
+	}
+	return func(l *launch) (server, error) {
+		return ssh.New(ssh.Options{
+			Log: l.log, Service: l.cfg.Service, Config: svc, Machine: shell.NewMachine(l.host(svc.Hostname, svc.User)), State: l.state,
+			Records: recording.NewStore(l.spool, l.free), Artifacts: artifact.NewStore(l.spool, l.free, nil),
+		})
+	}, nil
+}
+
+// host invents the machine the decoy runs on; an empty name is the persona's.
+func (l *launch) host(name, user string) *persona.Host {
+	local := netip.Addr{}
+	if ap, err := netip.ParseAddrPort(l.listeners[0].Addr().String()); err == nil {
+		local = ap.Addr()
+	}
+	if name == "" {
+		name = l.cfg.Persona.Hostname
+	}
+	return persona.New(persona.Options{
+		Identity: identity.New(l.cfg.NodeName, l.cfg.InstanceID), Distro: l.cfg.Persona.Distro, Hostname: name, User: user, Local: local,
+	})
+}

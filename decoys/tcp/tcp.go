@@ -1,0 +1,162 @@
+// Package tcp accepts the connections of a decoy: caps in total and per source, `connect` and `disconnect` events, recovery.
+//
+// It knows no protocol. The invariant: whatever a handler does with hostile bytes, the connection ends, is counted
+// out, and leaves its events; a panic ends one connection, never the process.
+package tcp
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/decnet/decnet/decoys/eventlog"
+)
+
+// Limits of connections that are open at the same time.
+const (
+	MaxConns          = 256
+	MaxConnsPerSource = 32
+)
+
+const (
+	acceptRetry    = 50 * time.Millisecond
+	maxSecretBytes = 1024
+)
+
+// Conn is one client. Src and Port are its address in text.
+type Conn struct {
+	net.Conn
+	Src, Port string
+	log       *eventlog.Log
+}
+
+// Emit writes an event of this client; src_ip is its first field.
+func (c *Conn) Emit(id string, fields ...eventlog.Field) {
+	c.log.Emit(eventlog.Event{MsgID: id, Fields: append([]eventlog.Field{eventlog.F("src_ip", c.Src)}, fields...)})
+}
+
+// Server serves the connections of one decoy.
+type Server struct {
+	log    *eventlog.Log
+	handle func(context.Context, *Conn)
+
+	mu     sync.Mutex
+	conns  map[net.Conn]string
+	closed bool
+	wg     sync.WaitGroup
+}
+
+// New returns a server that calls handle for every admitted connection, each in a goroutine of its own. The connection is
+// closed when handle returns.
+func New(log *eventlog.Log, handle func(context.Context, *Conn)) *Server {
+	return &Server{log: log, handle: handle, conns: map[net.Conn]string{}}
+}
+
+// Serve accepts connections until the listener is closed. Running out of descriptors only slows it down.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(acceptRetry):
+				continue
+			}
+		}
+		if !s.admit(c) {
+			_ = c.Close()
+			continue
+		}
+		go s.serve(ctx, c)
+	}
+}
+
+// Close ends all connections and waits until their last events are written, at most for the given time.
+func (s *Server) Close(wait time.Duration) {
+	s.mu.Lock()
+	s.closed = true
+	for c := range s.conns {
+		_ = c.Close()
+	}
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() { s.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(wait):
+	}
+}
+
+func (s *Server) admit(c net.Conn) bool {
+	host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	same := 0
+	for _, h := range s.conns {
+		if h == host {
+			same++
+		}
+	}
+	if s.closed || len(s.conns) >= MaxConns || same >= MaxConnsPerSource {
+		return false
+	}
+	s.conns[c] = host
+	s.wg.Add(1)
+	return true
+}
+
+func (s *Server) serve(ctx context.Context, raw net.Conn) {
+	host, port, _ := net.SplitHostPort(raw.RemoteAddr().String())
+	c := &Conn{Conn: raw, Src: host, Port: port, log: s.log}
+	started := time.Now()
+	c.Emit("connect", eventlog.F("src_port", port))
+	defer func() {
+		if p := recover(); p != nil {
+			c.Emit("parse_error", eventlog.F("error", "panic"))
+		}
+		_ = raw.Close()
+		s.mu.Lock()
+		delete(s.conns, raw)
+		s.mu.Unlock()
+		c.Emit("disconnect", eventlog.F("src_port", port), eventlog.F("duration_s", Seconds(time.Since(started))))
+		s.wg.Done()
+	}()
+	s.handle(ctx, c)
+}
+
+// Seconds spells a duration as events do.
+func Seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', 3, 64) }
+
+// Secret returns the fields of a captured secret: its printable form and its exact bytes, at most 1 KiB. An empty secret has no
+// fields, because it is no credential.
+func Secret(kind, secret string) []eventlog.Field {
+	if secret == "" {
+		return nil
+	}
+	secret = secret[:min(len(secret), maxSecretBytes)]
+	return []eventlog.Field{
+		eventlog.F("secret_kind", kind), eventlog.F("secret_printable", printable(secret)),
+		eventlog.F("secret_b64", base64.StdEncoding.EncodeToString([]byte(secret))),
+	}
+}
+
+// printable shows bytes outside the printable range as question marks.
+func printable(secret string) string {
+	var b strings.Builder
+	for _, c := range []byte(secret) {
+		if c < 0x20 || c > 0x7e {
+			c = '?'
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
+}
