@@ -1,4 +1,4 @@
-package process
+package boot
 
 import (
 	"context"
@@ -9,10 +9,11 @@ import (
 
 const pulseEvery = time.Second
 
-var errClosed = errors.New("runtime is closed")
+// ErrClosed is why a Converge ended whose Runtime was closed.
+var ErrClosed = errors.New("runtime is closed")
 
-// pulse reports progress of one Converge and ends it when the Runtime closes.
-type pulse struct {
+// Pulse reports progress of one Converge and ends it when the Runtime closes.
+type Pulse struct {
 	report func(step string)
 	cancel context.CancelCauseFunc
 	done   sync.WaitGroup
@@ -22,15 +23,16 @@ type pulse struct {
 	now string
 }
 
-func (r *Runtime) startPulse(ctx context.Context, report func(string)) (context.Context, *pulse) {
-	p := &pulse{report: report, quit: make(chan struct{})}
+// StartPulse begins with the step "converge". The returned context ends when closed does; Stop must be called.
+func StartPulse(ctx context.Context, closed <-chan struct{}, report func(string)) (context.Context, *Pulse) {
+	p := &Pulse{report: report, quit: make(chan struct{})}
 	ctx, p.cancel = context.WithCancelCause(ctx)
-	p.step("converge")
-	p.done.Go(func() { p.run(r.closed) })
+	p.Step("converge")
+	p.done.Go(func() { p.run(closed) })
 	return ctx, p
 }
 
-func (p *pulse) run(closed <-chan struct{}) {
+func (p *Pulse) run(closed <-chan struct{}) {
 	t := time.NewTicker(pulseEvery)
 	defer t.Stop()
 	for {
@@ -40,7 +42,7 @@ func (p *pulse) run(closed <-chan struct{}) {
 			p.report(p.now)
 			p.mu.Unlock()
 		case <-closed:
-			p.cancel(errClosed)
+			p.cancel(ErrClosed)
 			return
 		case <-p.quit:
 			return
@@ -48,8 +50,8 @@ func (p *pulse) run(closed <-chan struct{}) {
 	}
 }
 
-// step reports the step Converge has come to; the same one again is left to the ticker.
-func (p *pulse) step(name string) {
+// Step reports the step Converge has come to; the same one again is left to the ticker.
+func (p *Pulse) Step(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.now == name {
@@ -59,7 +61,8 @@ func (p *pulse) step(name string) {
 	p.report(name)
 }
 
-func (p *pulse) stop() {
+// Stop ends reporting and waits for the last report.
+func (p *Pulse) Stop() {
 	close(p.quit)
 	p.done.Wait()
 	p.cancel(nil)

@@ -32,7 +32,7 @@ type unit struct {
 type convergence struct {
 	r     *Runtime
 	d     runtime.Decky
-	pulse *pulse
+	pulse *boot.Pulse
 	check func(context.Context, runtime.Probe) error // Hooks.SelfCheck, serialised
 
 	kept  []*unit           // right as they are, or adopted and to be verified
@@ -52,8 +52,8 @@ func (r *Runtime) Converge(ctx context.Context, d runtime.Decky, h runtime.Hooks
 	if err := validate(d); err != nil {
 		return nil, err
 	}
-	ctx, p := r.startPulse(ctx, h.Progress)
-	defer p.stop()
+	ctx, p := boot.StartPulse(ctx, r.closed, h.Progress)
+	defer p.Stop()
 	unlock, err := r.locks.lock(ctx, d.ID)
 	if err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func (c *convergence) run(ctx context.Context) ([]runtime.Endpoint, error) {
 	if err := c.verifyAdopted(ctx); err != nil {
 		return nil, err
 	}
-	c.pulse.step("converge")
+	c.pulse.Step("converge")
 	if err := c.markStopping(); err != nil {
 		return nil, err
 	}
@@ -224,7 +224,7 @@ func (c *convergence) service(name string) runtime.Service {
 
 // verify proves that a decoy answers and records it.
 func (c *convergence) verify(ctx context.Context, u *unit) error {
-	c.pulse.step("verify")
+	c.pulse.Step("verify")
 	v := boot.Verifier{DeckyID: u.ref.decky, Service: u.ref.service, Source: loopback, Announce: c.check}
 	if err := v.Verify(ctx, u.rec.Endpoints); err != nil {
 		return err
