@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/docker/compose/v5/pkg/api"
@@ -21,6 +22,9 @@ import (
 	"github.com/decnet/decnet/internal/runtime"
 	"github.com/decnet/decnet/internal/runtime/boot"
 )
+
+// goingDown is how long an engine that was told to end may go on answering.
+const goingDown = 2 * time.Second
 
 // scopes remembers what is desired of every scope: what the store said at first, and since then what was converged.
 type scopes struct {
@@ -150,6 +154,24 @@ func (r *Runtime) label(p *types.Project) {
 	}
 }
 
+// stays makes sure that the engine was not just going down: one that is still answers for a moment, and fails in ways
+// that would be blamed on the decky.
+func (r *Runtime) stays(ctx context.Context) error {
+	poll := time.NewTicker(goingDown / 4)
+	defer poll.Stop()
+	for range 4 {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("start containers: %w", context.Cause(ctx))
+		case <-poll.C:
+		}
+		if _, err := r.engine.Ping(ctx, client.PingOptions{}); err != nil {
+			return engineError(ctx, "start containers", err)
+		}
+	}
+	return nil
+}
+
 // up makes and starts the named containers of a scope and touches no other: what they depend on is left alone
 // (`--no-deps`) and nothing is recreated, because what had to go was removed before.
 func (r *Runtime) up(ctx context.Context, c compose.Scope, d runtime.Decky, names []string) error {
@@ -172,8 +194,8 @@ func (r *Runtime) up(ctx context.Context, c compose.Scope, d runtime.Decky, name
 	if err := engineError(ctx, "start containers", err); fault.KindOf(err) == fault.Unavailable || ctx.Err() != nil {
 		return err
 	}
-	if _, pingErr := r.engine.Ping(ctx, client.PingOptions{}); pingErr != nil {
-		return engineError(ctx, "start containers", pingErr)
+	if err := r.stays(ctx); err != nil {
+		return err
 	}
 	return fault.New(fault.OperationFailed, "container_start_failed",
 		"the Docker engine could not start the containers of %s", d.Key).Wrap(err)

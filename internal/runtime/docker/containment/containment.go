@@ -20,6 +20,7 @@ import (
 	"sync"
 
 	"github.com/coreos/go-iptables/iptables"
+	"golang.org/x/sys/unix"
 
 	"github.com/decnet/decnet/internal/compose"
 )
@@ -106,6 +107,19 @@ func (Filter) EnsureNamespace(ctx context.Context, path string) (restored bool, 
 	defer mu.Unlock()
 	nsErr := inNamespace(path, func() { restored, err = ensure(ctx, namespaceRules()) })
 	return restored, errors.Join(nsErr, err)
+}
+
+// Permitted reports whether this process may change packet filters (CAP_NET_ADMIN) and has the tool for it.
+func Permitted() bool {
+	if _, err := tables(iptables.ProtocolIPv4); err != nil {
+		return false
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return false
+	}
+	return sets[0].Effective&(1<<unix.CAP_NET_ADMIN) != 0
 }
 
 // bridgeFiltered reads what the kernel module br_netfilter was told.
