@@ -14,7 +14,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/docker/compose/v5/pkg/api"
 	"github.com/google/uuid"
-	"github.com/moby/moby/client"
+	"github.com/moby/moby/api/types/container"
 
 	"github.com/decnet/decnet/internal/compose"
 	"github.com/decnet/decnet/internal/decky"
@@ -23,8 +23,12 @@ import (
 	"github.com/decnet/decnet/internal/runtime/boot"
 )
 
-// goingDown is how long an engine that was told to end may go on answering.
-const goingDown = 2 * time.Second
+// A start is tried upAttempts times, upPause apart, each bounded by upLimit.
+const (
+	upAttempts = 5
+	upPause    = 400 * time.Millisecond
+	upLimit    = time.Minute
+)
 
 // scopes remembers what is desired of every scope: what the store said at first, and since then what was converged.
 type scopes struct {
@@ -154,19 +158,20 @@ func (r *Runtime) label(p *types.Project) {
 	}
 }
 
-// stays makes sure that the engine was not just going down: one that is still answers for a moment, and fails in ways
-// that would be blamed on the decky.
-func (r *Runtime) stays(ctx context.Context) error {
-	poll := time.NewTicker(goingDown / 4)
-	defer poll.Stop()
-	for range 4 {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("start containers: %w", context.Cause(ctx))
-		case <-poll.C:
+// sweep removes containers of these names that were made but never started: leftovers of a Converge that was cut short.
+func (r *Runtime) sweep(ctx context.Context, d runtime.Decky, names []string) error {
+	list, err := r.containers(ctx, d.ID)
+	if err != nil {
+		return err
+	}
+	for _, s := range list {
+		if s.State != container.StateCreated || !slices.ContainsFunc(s.Names, func(n string) bool {
+			return slices.Contains(names, strings.TrimPrefix(n, "/"))
+		}) {
+			continue
 		}
-		if _, err := r.engine.Ping(ctx, client.PingOptions{}); err != nil {
-			return engineError(ctx, "start containers", err)
+		if err := r.remove(ctx, s.ID); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -182,21 +187,39 @@ func (r *Runtime) up(ctx context.Context, c compose.Scope, d runtime.Decky, name
 		return fmt.Errorf("select containers: %w", err)
 	}
 	r.label(project)
-	err = r.compose.Up(ctx, project, api.UpOptions{
-		Create: api.CreateOptions{
-			Services: names, Recreate: api.RecreateNever, RecreateDependencies: api.RecreateNever, IgnoreOrphans: true,
-		},
-		Start: api.StartOptions{Project: project, Services: names},
-	})
-	if err == nil {
-		return nil
-	}
-	if err := engineError(ctx, "start containers", err); fault.KindOf(err) == fault.Unavailable || ctx.Err() != nil {
-		return err
-	}
-	if err := r.stays(ctx); err != nil {
+	err = r.persist(ctx, d, project, names)
+	if err == nil || fault.KindOf(err) == fault.Unavailable || ctx.Err() != nil {
 		return err
 	}
 	return fault.New(fault.OperationFailed, "container_start_failed",
 		"the Docker engine could not start the containers of %s", d.Key).Wrap(err)
+}
+
+// persist tries a few times. An engine that goes down still answers for a moment, and fails in ways that must not be
+// blamed on the decky; and one that a former control plane asked for containers may be making them only now. The
+// request itself is not cut short with ctx, because the engine would go on with it unseen.
+func (r *Runtime) persist(ctx context.Context, d runtime.Decky, project *types.Project, names []string) error {
+	for attempt := 1; ; attempt++ {
+		whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), upLimit)
+		err := r.compose.Up(whole, project, api.UpOptions{
+			Create: api.CreateOptions{
+				Services: names, Recreate: api.RecreateNever, RecreateDependencies: api.RecreateNever, IgnoreOrphans: true,
+			},
+			Start: api.StartOptions{Project: project, Services: names},
+		})
+		cancel()
+		if ctx.Err() != nil {
+			return fmt.Errorf("start containers: %w", context.Cause(ctx))
+		}
+		if err = engineError(ctx, "start containers", err); err == nil || fault.KindOf(err) == fault.Unavailable || attempt == upAttempts {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(upPause):
+		}
+		if err := r.sweep(ctx, d, names); err != nil {
+			return err
+		}
+	}
 }
