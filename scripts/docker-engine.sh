@@ -11,7 +11,7 @@ answers() { curl -fsS --max-time 3 --unix-socket "$socket" http://engine/_ping >
 
 # Two test processes may want an engine at once.
 if [[ ${DECNET_ENGINE_LOCKED:-} != 1 ]] && has flock && [[ -w /run ]]; then
-  exec env DECNET_ENGINE_LOCKED=1 flock /run/decnet-docker-engine.lock "$0"
+  exec env DECNET_ENGINE_LOCKED=1 flock --close /run/decnet-docker-engine.lock "$0"
 fi
 
 if has curl && answers; then
@@ -48,7 +48,7 @@ if ! answers; then
     # No init system: the engine outlives this script as a daemon of its own.
     echo "starting dockerd, log in $log"
     rm -f /var/run/docker.pid
-    setsid nohup dockerd >"$log" 2>&1 </dev/null 9>&- &
+    setsid nohup dockerd >"$log" 2>&1 </dev/null &
   fi
 fi
 
