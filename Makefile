@@ -21,7 +21,7 @@ build_tool   = $(GO) -C tools/$(1) build -buildvcs=false -ldflags '-s -w' -o '$(
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up
 up: install-up build ## Install what is missing, build, and run everything in the foreground (UP_FLAGS="--listen ...")
@@ -65,6 +65,10 @@ bench: install-test build ## Run the benchmarks (BENCHTIME=1s)
 .PHONY: chaos
 chaos: install-test build bin/nats-server ## Kill things at random, CHAOS_RUNS times
 	@CHAOS_RUNS=$(CHAOS_RUNS) $(GO) test -tags chaos -run Chaos -count=1 -v -timeout 4h ./chaos/...
+
+.PHONY: docker-engine
+docker-engine: ## Set up Debian's Docker engine and start it (as root); nothing else does
+	@scripts/docker-engine.sh
 
 .PHONY: fmt
 fmt: bin/golangci-lint ## Format the Go code

@@ -94,7 +94,7 @@ func (r *Runtime) selfCheck(ctx context.Context, p runtime.Probe) error {
 // the registry any more is left out.
 func Desired(d decky.Decky) runtime.Decky {
 	want := runtime.Decky{
-		ID: d.ID, Key: d.Key, Name: d.Name, Hostname: d.Hostname, Distro: d.Distro, NmapOS: d.NmapOS, IP: d.IP, Removed: d.Removed,
+		ID: d.ID, Scope: d.Scope, Key: d.Key, Name: d.Name, Hostname: d.Hostname, Distro: d.Distro, NmapOS: d.NmapOS, IP: d.IP, Removed: d.Removed,
 	}
 	for _, s := range d.Services {
 		def, ok := service.Lookup(s.Name)

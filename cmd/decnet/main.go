@@ -73,7 +73,7 @@ func newRoot(environ []string, stdin io.Reader, stdout, stderr io.Writer) *cobra
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	in := invocation{environ: environ, stdout: stdout, stderr: stderr}
-	root.AddCommand(newUp(in), newConfig(in), newOpenAPI(in), newRecover(in))
+	root.AddCommand(newUp(in), newConfig(in), newOpenAPI(in), newRecover(in), newCompose(in))
 	root.AddCommand(newRoles(in)...)
 	root.AddCommand(cli.Commands(cli.Env{Stdin: stdin, Stdout: stdout, Stderr: stderr, Environ: environ})...)
 	cli.UsageErrors(root)

@@ -21,6 +21,7 @@ import (
 	"github.com/decnet/decnet/internal/bus"
 	"github.com/decnet/decnet/internal/clock"
 	"github.com/decnet/decnet/internal/config"
+	"github.com/decnet/decnet/internal/decky"
 	"github.com/decnet/decnet/internal/dispatch"
 	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/secretbox"
@@ -43,6 +44,7 @@ type process struct {
 	hostID     string
 	temporalUI string
 	stateFile  string // "" without a data directory
+	pool       decky.Pool
 
 	store      *db.Store
 	temporal   client.Client

@@ -63,6 +63,9 @@ func runRole(cmd *cobra.Command, in invocation, name string) error {
 
 // runAlone serves one role, its health and metrics, and writes the ready file.
 func (p *process) runAlone(ctx context.Context, name string) error {
+	if err := p.learnPool(ctx); err != nil {
+		return err
+	}
 	r, err := p.roleNamed(ctx, name)
 	if err != nil {
 		return err

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/decnet/decnet/activities"
-	"github.com/decnet/decnet/internal/decky"
 	"github.com/decnet/decnet/internal/role/observer"
 	"github.com/decnet/decnet/internal/role/recovery"
 	"github.com/decnet/decnet/internal/role/relay"
@@ -34,7 +33,7 @@ const (
 func (p *process) workerRole() role {
 	return role{name: roleWorker, run: func(ctx context.Context, _ uuid.UUID, ready func()) error {
 		mutation := &activities.Mutation{
-			Store: p.store, Box: p.box, Pool: decky.Pool{Prefix: decky.LoopbackPool}, HostID: p.hostID, Now: time.Now,
+			Store: p.store, Box: p.box, Pool: p.pool, HostID: p.hostID, Now: time.Now,
 		}
 		scope := &activities.Scope{Store: p.store, Temporal: p.temporal, MutationID: workflows.MutationID}
 		polls, recovered := make(chan struct{}), make(chan struct{}, 1)

@@ -16,11 +16,9 @@ import (
 	"github.com/decnet/decnet/api"
 	"github.com/decnet/decnet/internal/auth"
 	"github.com/decnet/decnet/internal/config"
-	"github.com/decnet/decnet/internal/decky"
 	"github.com/decnet/decnet/internal/embedded"
 	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/runtime"
-	processruntime "github.com/decnet/decnet/internal/runtime/process"
 )
 
 // stateFileName is where the data directory remembers the highest operation.
@@ -46,9 +44,6 @@ func newUp(in invocation) *cobra.Command {
 }
 
 func up(ctx context.Context, in invocation, cfg config.Config) error {
-	if err := checkRuntime(cfg); err != nil {
-		return err
-	}
 	log := newLogger(cfg, os.Stderr)
 	for _, w := range cfg.Warnings {
 		log.WarnContext(ctx, "configuration", "warning", w)
@@ -181,39 +176,6 @@ func startParts(ctx context.Context, dir *embedded.DataDir, cfg config.Config, l
 	return embedded.Start(ctx, o)
 }
 
-// checkRuntime refuses what is not built before anything starts.
-func checkRuntime(cfg config.Config) error {
-	if cfg.Runtime == "docker" {
-		return fault.New(fault.Invalid, "runtime_not_built", "the docker runtime is not built yet: use --runtime process")
-	}
-	return nil
-}
-
-// openRuntime chooses what runs the decoys and stores the choice.
-func (p *process) openRuntime(ctx context.Context) (runtime.Runtime, error) {
-	if err := checkRuntime(p.cfg); err != nil {
-		return nil, err
-	}
-	if err := p.store.ChooseRuntime(ctx, "process"); err != nil {
-		return nil, err
-	}
-	decoy, err := p.cfg.DecoyPath()
-	if err != nil {
-		return nil, err
-	}
-	rt, err := processruntime.New(processruntime.Options{
-		DataDir: filepath.Join(p.cfg.DataDir, "decoys"), ArtifactsRoot: p.cfg.ArtifactsRoot, DecoyBinary: decoy,
-		PortOffset: uint16(p.cfg.PortOffset), Unsafe: p.cfg.UnsafeProcessRuntime, Logger: p.log,
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := rt.Prepare(ctx); err != nil {
-		return nil, err
-	}
-	return rt, nil
-}
-
 // admin is the bootstrap admin's password as far as this start made or keeps one.
 type admin struct {
 	generated string // shown this once
@@ -234,7 +196,7 @@ func (p *process) bootstrap(ctx context.Context, file string) (admin, error) {
 func (p *process) apiRole(l net.Listener) role {
 	engine := api.New(api.Deps{
 		Store: p.store, Dispatcher: p.dispatcher, Key: p.key, Log: p.log, Metrics: p.metrics, Ready: p.readiness,
-		Pool: decky.Pool{Prefix: decky.LoopbackPool},
+		Pool: p.pool,
 	}, api.Options{
 		TokenLife: time.Duration(p.cfg.JWTExpMinutes) * time.Minute, LimiterEnabled: p.cfg.LimiterEnabled,
 		TemporalUIURL: p.temporalUI, TemporalNamespace: p.cfg.TemporalNamespace, Version: version,

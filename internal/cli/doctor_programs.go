@@ -139,14 +139,14 @@ func (d *doctor) docker(ctx context.Context) finding {
 	if d.cfg.Runtime == "process" {
 		return finding{name, fine, "not used", ""}
 	}
-	network, address := dockerAddress(d.env.lookup("DOCKER_HOST"))
+	network, address := dockerAddress(d.cfg.DockerHost)
 	conn, err := (&net.Dialer{Timeout: probeTimeout}).DialContext(ctx, network, address)
 	if err == nil {
 		_ = conn.Close()
 		return finding{name, fine, "an engine listens on " + address, ""}
 	}
 	if d.cfg.Runtime == "docker" {
-		return finding{name, failed, "no engine on " + address, "start Docker and let this user use it, or choose --runtime process"}
+		return finding{name, failed, "no engine on " + address, "make docker-engine, or choose --runtime process"}
 	}
 	return finding{name, fine, "no engine on " + address + ": decoys run as sandboxed processes", ""}
 }

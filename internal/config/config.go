@@ -61,6 +61,18 @@ type Config struct {
 	TemporalBinary string `yaml:"temporal_binary"`
 	// DecoyBinary is the decoy command; empty means it is searched for.
 	DecoyBinary string `yaml:"decoy_binary"`
+	// DockerHost is the address of the Docker engine, unix:///path or tcp://host:port.
+	DockerHost string `yaml:"docker_host"`
+	// DockerNetwork is the driver of the network deckies are on: bridge or macvlan.
+	DockerNetwork string `yaml:"docker_network"`
+	// DockerSubnet is the IPv4 subnet of that network. Every role must be told the same.
+	DockerSubnet string `yaml:"docker_subnet"`
+	// DockerPool is the part of the subnet deckies get addresses from; empty means all of it.
+	DockerPool string `yaml:"docker_pool"`
+	// DockerGateway is the subnet's gateway; empty means its first address.
+	DockerGateway string `yaml:"docker_gateway"`
+	// DockerParent is the host's interface that a macvlan network is on.
+	DockerParent string `yaml:"docker_parent"`
 
 	// SearchPath is the PATH of the environment given to Load; binaries are searched on it last.
 	SearchPath string `yaml:"-"`

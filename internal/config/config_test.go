@@ -40,7 +40,7 @@ func TestLoad_Defaults(t *testing.T) {
 	require.Equal(t, config.Config{
 		DataDir: "./data", Listen: "127.0.0.1:8080", Runtime: "auto", TemporalNamespace: "decnet", AdminUser: "admin",
 		ArtifactsRoot: "data/artifacts", PortOffset: 20000, JWTExpMinutes: 240, LimiterEnabled: true,
-		LogLevel: "info", LogFormat: "auto",
+		LogLevel: "info", LogFormat: "auto", DockerHost: "unix:///var/run/docker.sock", DockerNetwork: "bridge", DockerSubnet: "198.19.0.0/16",
 	}, c)
 	require.Equal(t, "data/secret.key", c.SecretKeyPath())
 }
@@ -133,7 +133,8 @@ func TestLoad_AllProblemsAreReportedAndNoValue(t *testing.T) {
 		"DECNET_ADMIN_PASSWORD=tooshort", "DECNET_RUNTIME=podman", "DECNET_PORT_OFFSET=45001", "DECNET_LISTEN=nowhere",
 		"DECNET_DATABASE_URL=host=h password=topsecret", "DECNET_NATS_URL=nats://ok,http://token@x", "DECNET_TEMPORAL_ADDRESS=:7233",
 		"DECNET_HOST_ID=a.b", "DECNET_TEMPORAL_NAMESPACE=a b", "DECNET_ADMIN_USER=a b", "DECNET_JWT_EXP_MINUTES=0",
-		"DECNET_LOG_LEVEL=loud", "DECNET_OPS_LISTEN=x",
+		"DECNET_LOG_LEVEL=loud", "DECNET_OPS_LISTEN=x", "DECNET_DOCKER_HOST=ssh://h", "DECNET_DOCKER_NETWORK=ipvlan",
+		"DECNET_DOCKER_POOL=10.0.0.0/24", "DECNET_DOCKER_GATEWAY=10.0.0.1",
 	})
 	f, ok := fault.As(err)
 	require.True(t, ok)
@@ -144,6 +145,7 @@ func TestLoad_AllProblemsAreReportedAndNoValue(t *testing.T) {
 	require.ElementsMatch(t, []string{
 		"admin_password", "runtime", "port_offset", "listen", "database_url", "nats_url", "temporal_address", "host_id",
 		"temporal_namespace", "admin_user", "jwt_exp_minutes", "log_level", "ops_listen",
+		"docker_host", "docker_network", "docker_pool", "docker_gateway",
 	}, names)
 	for _, secret := range []string{"tooshort", "topsecret", "token", "podman"} {
 		require.NotContains(t, err.Error(), secret)
@@ -272,4 +274,25 @@ func FuzzLoad(f *testing.F) {
 			t.Fatal("password is shown")
 		}
 	})
+}
+
+func TestDockerNet_DefaultsToTheWholeSubnetAndItsFirstAddress(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load(nil, []string{"DECNET_DOCKER_SUBNET=192.168.40.7/24"})
+	require.NoError(t, err)
+	n := c.DockerNet()
+	require.Equal(t, "192.168.40.0/24", n.Subnet.String())
+	require.Equal(t, n.Subnet, n.Pool)
+	require.Equal(t, "192.168.40.1", n.Gateway.String())
+	c, err = config.Load(nil, []string{
+		"DECNET_DOCKER_SUBNET=192.168.40.0/24", "DECNET_DOCKER_POOL=192.168.40.128/26", "DECNET_DOCKER_GATEWAY=192.168.40.254",
+		"DECNET_DOCKER_NETWORK=macvlan", "DECNET_DOCKER_PARENT=eth0",
+	})
+	require.NoError(t, err)
+	require.Equal(t, "192.168.40.128/26", c.DockerNet().Pool.String())
+	require.Equal(t, "192.168.40.254", c.DockerNet().Gateway.String())
+	for _, bad := range []string{"DECNET_DOCKER_SUBNET=fd00::/64", "DECNET_DOCKER_SUBNET=10.0.0.0/30", "DECNET_DOCKER_NETWORK=macvlan"} {
+		_, err := config.Load(nil, []string{bad})
+		require.Error(t, err, bad)
+	}
 }

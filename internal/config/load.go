@@ -65,7 +65,7 @@ func (c *Config) derive() {
 	if c.ArtifactsRoot == "" {
 		c.ArtifactsRoot = filepath.Join(c.DataDir, "artifacts")
 	}
-	for _, word := range []*string{&c.Runtime, &c.LogLevel, &c.LogFormat} {
+	for _, word := range []*string{&c.Runtime, &c.DockerNetwork, &c.LogLevel, &c.LogFormat} {
 		*word = strings.ToLower(strings.TrimSpace(*word))
 	}
 }

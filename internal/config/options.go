@@ -96,6 +96,12 @@ var options = []option{
 	{key: "postgres_bin_dir", group: GroupEmbedded, def: "", usage: "directory of initdb and postgres (empty: searched)"},
 	{key: "temporal_binary", group: GroupEmbedded, def: "", usage: "the temporal command (empty: searched)"},
 	{key: "decoy_binary", group: GroupRuntime, def: "", usage: "the decoy command (empty: searched)"},
+	{key: "docker_host", group: GroupRuntime, def: "unix:///var/run/docker.sock", usage: "address of the Docker engine"},
+	{key: "docker_network", group: GroupRuntime, def: "bridge", usage: "network of containers: bridge, or macvlan for a real LAN"},
+	{key: "docker_subnet", group: GroupRuntime, def: "198.19.0.0/16", usage: "subnet of that network"},
+	{key: "docker_pool", group: GroupRuntime, def: "", usage: "part of the subnet that deckies get addresses from (empty: all)"},
+	{key: "docker_gateway", group: GroupRuntime, def: "", usage: "gateway of the subnet (empty: its first address)"},
+	{key: "docker_parent", group: GroupRuntime, def: "", usage: "interface of the host that a macvlan network is on"},
 }
 
 // envAliases are variables that differ from the rule DECNET_ + key.

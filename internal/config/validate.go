@@ -58,6 +58,7 @@ func (c Config) Validate() error {
 	c.checkNumbers(&bad)
 	c.checkAddresses(&bad)
 	c.checkNames(&bad)
+	c.checkDocker(&bad)
 	return bad.err()
 }
 
@@ -87,6 +88,8 @@ func (c Config) texts() map[string]string {
 		"admin_user": c.AdminUser, "admin_password": string(c.AdminPassword), "artifacts_root": c.ArtifactsRoot,
 		"log_level": c.LogLevel, "log_format": c.LogFormat,
 		"postgres_bin_dir": c.PostgresBinDir, "temporal_binary": c.TemporalBinary, "decoy_binary": c.DecoyBinary,
+		"docker_host": c.DockerHost, "docker_network": c.DockerNetwork, "docker_subnet": c.DockerSubnet,
+		"docker_pool": c.DockerPool, "docker_gateway": c.DockerGateway, "docker_parent": c.DockerParent,
 	}
 }
 
@@ -111,6 +114,7 @@ func (c Config) checkWords(bad *problems) {
 		allowed    []string
 	}{
 		{"runtime", c.Runtime, []string{"auto", "docker", "process"}},
+		{"docker_network", c.DockerNetwork, []string{"bridge", "macvlan"}},
 		{"log_level", c.LogLevel, []string{"debug", "info", "warn", "error"}},
 		{"log_format", c.LogFormat, []string{"auto", "json", "text"}},
 	} {

@@ -16,6 +16,7 @@ import (
 // Removed true means nothing of the decky may be left but its artifacts.
 type Decky struct {
 	ID       uuid.UUID
+	Scope    string // "fleet" or "topology/<uuid>"; "" means the fleet
 	Key      string // decky key of the contracts page; names artifact folders
 	Name     string
 	Hostname string // cosmetic host name, the only name shown to attackers

@@ -12,10 +12,14 @@ import (
 
 	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/runtime"
+	"github.com/decnet/decnet/internal/runtime/boot"
 )
 
 // deckyNet holds every address a decky may have with this runtime.
 var deckyNet = netip.MustParsePrefix("127.66.0.0/16")
+
+// loopback is where verifying connections come from.
+var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 // unit is one decoy as a Converge sees it.
 type unit struct {
@@ -28,8 +32,8 @@ type unit struct {
 type convergence struct {
 	r     *Runtime
 	d     runtime.Decky
-	pulse *pulse
-	check selfCheckFunc
+	pulse *boot.Pulse
+	check func(context.Context, runtime.Probe) error // Hooks.SelfCheck, serialised
 
 	kept  []*unit           // right as they are, or adopted and to be verified
 	start []runtime.Service // to be started
@@ -48,8 +52,8 @@ func (r *Runtime) Converge(ctx context.Context, d runtime.Decky, h runtime.Hooks
 	if err := validate(d); err != nil {
 		return nil, err
 	}
-	ctx, p := r.startPulse(ctx, h.Progress)
-	defer p.stop()
+	ctx, p := boot.StartPulse(ctx, r.closed, h.Progress)
+	defer p.Stop()
 	unlock, err := r.locks.lock(ctx, d.ID)
 	if err != nil {
 		return nil, err
@@ -98,7 +102,7 @@ func (c *convergence) run(ctx context.Context) ([]runtime.Endpoint, error) {
 	if err := c.verifyAdopted(ctx); err != nil {
 		return nil, err
 	}
-	c.pulse.step("converge")
+	c.pulse.Step("converge")
 	if err := c.markStopping(); err != nil {
 		return nil, err
 	}
@@ -163,7 +167,7 @@ func (c *convergence) planService(s runtime.Service, live map[ref][]*proc) {
 		c.start = append(c.start, s)
 		return
 	}
-	if v.ready && !v.stopping() && v.rec.Revision == s.Revision && serves(v.rec.Endpoints, c.d.IP, s.Ports) {
+	if v.ready && !v.stopping() && v.rec.Revision == s.Revision && boot.Serves(v.rec.Endpoints, c.d.IP, s.Ports) {
 		c.kept = append(c.kept, &unit{ref: id, proc: v.main, rec: v.rec})
 		return
 	}
@@ -180,7 +184,7 @@ func (c *convergence) markStopping() error {
 			continue
 		}
 		rec.Stopping = true
-		if err := c.r.dirs.writeRecord(p.ref, rec); ignoreMissing(err) != nil {
+		if err := c.r.dirs.writeRecord(p.ref, rec); boot.IgnoreMissing(err) != nil {
 			return err
 		}
 	}
@@ -198,7 +202,7 @@ func (c *convergence) verifyAdopted(ctx context.Context) error {
 		switch {
 		case err == nil:
 			kept = append(kept, u)
-		case blamesDecoy(err):
+		case boot.BlamesDecoy(err):
 			c.stop = append(c.stop, u.proc)
 			c.start = append(c.start, c.service(u.ref.service))
 		default:
@@ -207,12 +211,6 @@ func (c *convergence) verifyAdopted(ctx context.Context) error {
 	}
 	c.kept = kept
 	return nil
-}
-
-// blamesDecoy tells a decoy that is no good from a check that could not be made.
-func blamesDecoy(err error) bool {
-	f, ok := fault.As(err)
-	return ok && (f.Code == codeUnreachable || f.Code == codeStartFailed)
 }
 
 func (c *convergence) service(name string) runtime.Service {
@@ -226,12 +224,13 @@ func (c *convergence) service(name string) runtime.Service {
 
 // verify proves that a decoy answers and records it.
 func (c *convergence) verify(ctx context.Context, u *unit) error {
-	c.pulse.step("verify")
-	if err := verify(ctx, u.ref, u.rec.Endpoints, c.check); err != nil {
+	c.pulse.Step("verify")
+	v := boot.Verifier{DeckyID: u.ref.decky, Service: u.ref.service, Source: loopback, Announce: c.check}
+	if err := v.Verify(ctx, u.rec.Endpoints); err != nil {
 		return err
 	}
 	if u.proc.gone() {
-		return startFailed(u.ref, "it ended right after it became ready ("+u.proc.exit+")")
+		return boot.StartFailed(u.ref.service, "it ended right after it became ready ("+u.proc.exit+")")
 	}
 	u.rec.Verified = true
 	return c.r.dirs.writeRecord(u.ref, u.rec)
@@ -261,7 +260,7 @@ func (c *convergence) bringUp(ctx context.Context, s runtime.Service) (*unit, er
 		return nil, err
 	}
 	if err := c.verify(ctx, u); err != nil {
-		if blamesDecoy(err) {
+		if boot.BlamesDecoy(err) {
 			c.fail(ctx, u, err)
 		}
 		return nil, err
@@ -274,13 +273,13 @@ func (c *convergence) becomeReady(ctx context.Context, u *unit, s runtime.Servic
 	if err != nil {
 		return err
 	}
-	if !out.ready {
-		return startFailed(u.ref, out.failure)
+	if !out.Ready {
+		return boot.StartFailed(u.ref.service, out.Failure)
 	}
-	if !serves(out.endpoints, c.d.IP, s.Ports) {
-		return startFailed(u.ref, "it does not listen where it should")
+	if !boot.Serves(out.Endpoints, c.d.IP, s.Ports) {
+		return boot.StartFailed(u.ref.service, "it does not listen where it should")
 	}
-	u.rec.Ready, u.rec.Endpoints = true, out.endpoints
+	u.rec.Ready, u.rec.Endpoints = true, out.Endpoints
 	return c.r.dirs.writeRecord(u.ref, u.rec)
 }
 
@@ -334,6 +333,6 @@ func (c *convergence) endpoints(started []*unit) []runtime.Endpoint {
 	for _, u := range append(c.kept, started...) {
 		eps = append(eps, u.rec.Endpoints...)
 	}
-	sortEndpoints(eps)
+	boot.SortEndpoints(eps)
 	return eps
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/decnet/decnet/internal/runtime"
+	"github.com/decnet/decnet/internal/runtime/boot"
 )
 
 var (
@@ -135,41 +136,19 @@ func (l layout) prepare(r ref, key string, uid, gid int) error {
 		return fmt.Errorf("make artifact folder: %w", err)
 	}
 	for _, dir := range []string{l.state(r), l.spool(key, r.service)} {
-		if err := ownDir(dir, uid, gid); err != nil {
+		if err := boot.OwnDir(dir, uid, gid); err != nil {
 			return fmt.Errorf("make decoy folder: %w", err)
 		}
 	}
 	return nil
 }
 
-// ownDir makes a folder that belongs to the decoy. It never follows a symbolic link put in its place.
-func ownDir(dir string, uid, gid int) error {
-	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	return f.Chown(uid, gid)
-}
-
-// KeptLog returns where the log of a removed decoy is kept, named after its last boot:
-// `<artifacts root>/<decky key>/<spool name>/log/<boot id>.log`.
-func KeptLog(artifactsRoot, deckyKey, service string, boot uuid.UUID) string {
-	return filepath.Join(artifactsRoot, deckyKey, runtime.SpoolName(service), "log", boot.String()+".log")
-}
-
 // keepLog moves the log of an ended decoy to its spool. Doing it again does nothing. The spool was the decoy's to
 // write, so every step stays inside it whatever links it holds.
-func (l layout) keepLog(r ref, key string, boot uuid.UUID) error {
+func (l layout) keepLog(r ref, key string, bootID uuid.UUID) error {
 	src := l.log(r)
 	if info, err := os.Lstat(src); err != nil || info.Size() == 0 {
-		return ignoreMissing(err)
+		return boot.IgnoreMissing(err)
 	}
 	spool := l.spool(key, r.service)
 	if err := os.MkdirAll(spool, 0o750); err != nil {
@@ -180,30 +159,17 @@ func (l layout) keepLog(r ref, key string, boot uuid.UUID) error {
 		return err
 	}
 	defer func() { _ = root.Close() }()
-	dir, err := logFolder(root)
+	dir, err := boot.LogFolder(root)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	name := boot.String() + ".log"
+	name := bootID.String() + ".log"
 	err = unix.Renameat2(unix.AT_FDCWD, src, int(dir.Fd()), name, 0)
 	if errors.Is(err, unix.EXDEV) {
 		return copyLog(src, root, "log/"+name)
 	}
 	return err
-}
-
-// logFolder opens the folder "log" of a spool, replacing whatever a decoy put in its place.
-func logFolder(root *os.Root) (*os.File, error) {
-	if info, err := root.Lstat("log"); err == nil && !info.IsDir() {
-		if err := root.RemoveAll("log"); err != nil {
-			return nil, err
-		}
-	}
-	if err := root.Mkdir("log", 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
-	}
-	return root.Open("log")
 }
 
 func copyLog(src string, root *os.Root, name string) error {
@@ -223,28 +189,4 @@ func copyLog(src string, root *os.Root, name string) error {
 		return err
 	}
 	return errors.Join(root.Rename(part, name), os.Remove(src))
-}
-
-// writeAtomic replaces a file in one step. The kernel's crash is not guarded against: it ends every decoy too.
-func writeAtomic(path string, content []byte, perm fs.FileMode) error {
-	tmp := path + ".tmp"
-	if err := os.Remove(tmp); ignoreMissing(err) != nil {
-		return err
-	}
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
-}
-
-func ignoreMissing(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }

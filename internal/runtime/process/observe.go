@@ -42,7 +42,7 @@ func (r *Runtime) view(id ref, procs []*proc) view {
 	}
 	if !v.rec.Ready {
 		out := r.dirs.reported(id, v.rec)
-		v.rec.Ready, v.rec.Endpoints = out.ready, out.endpoints
+		v.rec.Ready, v.rec.Endpoints = out.Ready, out.Endpoints
 	}
 	v.ready = v.rec.Ready
 	return v

@@ -28,6 +28,7 @@ import (
 
 	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/runtime"
+	"github.com/decnet/decnet/internal/runtime/boot"
 )
 
 // Defaults of Options.
@@ -50,8 +51,8 @@ type Options struct {
 	// Unsafe lets decoys run without a sandbox.
 	Unsafe bool
 	// Users is the range decoys' user ids come from when the control plane runs as root. The zero value chooses one
-	// (see UserRange).
-	Users UserRange
+	// (see boot.UserRange).
+	Users boot.UserRange
 	// ReadyTimeout is how long a decoy may take to report ready. Zero means DefaultReadyTimeout.
 	ReadyTimeout time.Duration
 	// Logger receives state changes. Nil discards them.
@@ -62,7 +63,7 @@ type Options struct {
 type Runtime struct {
 	opts   Options
 	dirs   layout
-	users  UserRange
+	users  boot.UserRange
 	log    *slog.Logger
 	kernel string // boot id of the kernel
 	locks  keyedLock
@@ -89,7 +90,7 @@ func New(o Options) (*Runtime, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	users, err := o.Users.orDefault()
+	users, err := o.Users.OrDefault()
 	if err != nil {
 		return nil, err
 	}

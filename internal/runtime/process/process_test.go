@@ -20,6 +20,7 @@ import (
 
 	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/runtime"
+	"github.com/decnet/decnet/internal/runtime/boot"
 	"github.com/decnet/decnet/internal/runtime/process"
 )
 
@@ -307,15 +308,15 @@ func TestConverge_RemovedServiceKeepsItsLogInItsSpoolWhateverLinksItHolds(t *tes
 	t.Parallel()
 	b := setup(t)
 	d := b.converged(t)
-	boot := readConfig(t, b.dir(d, "ssh"))["boot_id"].(string)
+	bootID := readConfig(t, b.dir(d, "ssh"))["boot_id"].(string)
 	outside := t.TempDir()
 	require.NoError(t, os.Symlink(outside, filepath.Join(b.opts.ArtifactsRoot, d.Key, "ssh", "log")))
 	d.Services = nil
 	_, err := b.Converge(t.Context(), d, hooks())
 	require.NoError(t, err)
-	kept, err := os.ReadFile(process.KeptLog(b.opts.ArtifactsRoot, d.Key, "ssh", uuid.MustParse(boot)))
+	kept, err := os.ReadFile(boot.KeptLog(b.opts.ArtifactsRoot, d.Key, "ssh", uuid.MustParse(bootID)))
 	require.NoError(t, err)
-	require.Contains(t, string(kept), boot)
+	require.Contains(t, string(kept), bootID)
 	left, err := os.ReadDir(outside)
 	require.NoError(t, err)
 	require.Empty(t, left)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/decnet/decnet/internal/runtime"
+	"github.com/decnet/decnet/internal/runtime/boot"
 	"github.com/decnet/decnet/internal/runtime/process"
 )
 
@@ -88,7 +89,7 @@ func FuzzParseLine(f *testing.F) {
 	f.Add(`<134>1 t web-01 ssh - config_error [relay@55555 msg="a \"b\" \\ \]"]`)
 	f.Add(`<134>1 t web-01 ssh - ready [relay@55555 boot="`)
 	f.Fuzz(func(t *testing.T, line string) {
-		id, fields, ok := process.ParseLine(line)
+		id, fields, ok := boot.ParseLine(line)
 		if !ok {
 			require.Empty(t, id)
 			require.Nil(t, fields)

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/decnet/decnet/internal/runtime"
+	"github.com/decnet/decnet/internal/runtime/boot"
 )
 
 // record is state.json. It is written before a decoy is forked (PID zero), after the fork, when it is ready, when it
@@ -26,6 +27,11 @@ type record struct {
 	Endpoints  []runtime.Endpoint `json:"endpoints,omitempty"`
 	Stopping   bool               `json:"stopping,omitempty"` // PID was told to end, or is about to be
 	Failure    string             `json:"failure,omitempty"`
+}
+
+// expected names the boot the record is about.
+func (rec record) expected() boot.Expected {
+	return boot.Expected{Service: rec.Service, BootID: rec.BootID, Revision: rec.Revision}
 }
 
 // matches reports whether the record was written for exactly this process.
@@ -49,7 +55,7 @@ func (l layout) writeRecord(r ref, rec record) error {
 	if err != nil {
 		return fmt.Errorf("encode record of service %s: %w", r.service, err)
 	}
-	if err := writeAtomic(l.record(r), b, 0o600); err != nil {
+	if err := boot.WriteAtomic(l.record(r), b, 0o600); err != nil {
 		return fmt.Errorf("write record of service %s: %w", r.service, err)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 
 	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/runtime"
+	"github.com/decnet/decnet/internal/runtime/boot"
 )
 
 const (
@@ -23,51 +24,10 @@ const (
 	lockPoll    = 20 * time.Millisecond
 )
 
-// Codes of the faults that say a decoy is no good; both are OperationFailed.
-const (
-	codeStartFailed = "decoy_start_failed"
-	codeUnreachable = "decoy_unreachable"
-)
-
-// decoyConfig is the configuration file of one boot of a decoy.
-type decoyConfig struct {
-	DeckyKey      string         `json:"decky_key"`
-	NodeName      string         `json:"node_name"`
-	InstanceID    uuid.UUID      `json:"instance_id"`
-	Service       string         `json:"service"`
-	Listen        []listen       `json:"listen"`
-	Persona       persona        `json:"persona"`
-	ServiceConfig map[string]any `json:"service_config"`
-	Spool         string         `json:"spool"`
-	State         string         `json:"state"`
-	BootID        uuid.UUID      `json:"boot_id"`
-	LineStart     int            `json:"line_start"`
-	Revision      int64          `json:"revision"`
-	User          user           `json:"user"`
-	Unsafe        bool           `json:"unsafe"`
-}
-
-type listen struct {
-	Protocol  string   `json:"protocol"`
-	Port      uint16   `json:"port"`
-	Addresses []string `json:"addresses"` // alternatives, tried in order
-}
-
-type persona struct {
-	Hostname string `json:"hostname"`
-	Distro   string `json:"distro"`
-	NmapOS   string `json:"nmap_os"`
-}
-
-type user struct {
-	UID int `json:"uid"`
-	GID int `json:"gid"`
-}
-
 // start forks the decoy of a service of which nothing runs. When it fails, nothing of the new decoy is left running.
 func (r *Runtime) start(ctx context.Context, d runtime.Decky, s runtime.Service) (*unit, error) {
 	id := ref{d.ID, s.Name}
-	uid, gid := r.users.owner(d.ID)
+	uid, gid := r.users.Owner(d.ID)
 	if err := r.dirs.prepare(id, d.Key, uid, gid); err != nil {
 		return nil, err
 	}
@@ -83,7 +43,7 @@ func (r *Runtime) start(ctx context.Context, d runtime.Decky, s runtime.Service)
 	u := &unit{ref: id, rec: record{
 		DeckyKey: d.Key, Service: s.Name, Revision: s.Revision, BootID: uuid.New(), LogOffset: offset, KernelBoot: r.kernel,
 	}}
-	if err := r.writeConfig(d, s, u.rec.BootID, user{uid, gid}); err != nil {
+	if err := r.writeConfig(d, s, u.rec.BootID, boot.User{UID: uid, GID: gid}); err != nil {
 		return nil, err
 	}
 	if err := r.dirs.writeRecord(id, u.rec); err != nil {
@@ -101,27 +61,29 @@ func (r *Runtime) start(ctx context.Context, d runtime.Decky, s runtime.Service)
 	return u, nil
 }
 
-func (r *Runtime) writeConfig(d runtime.Decky, s runtime.Service, boot uuid.UUID, who user) error {
+func (r *Runtime) writeConfig(d runtime.Decky, s runtime.Service, bootID uuid.UUID, who boot.User) error {
 	id := ref{d.ID, s.Name}
-	cfg := decoyConfig{
+	cfg := boot.Config{
 		DeckyKey: d.Key, NodeName: d.Key, InstanceID: d.ID, Service: s.Name,
-		Listen:        make([]listen, 0, len(s.Ports)),
-		Persona:       persona{d.Hostname, d.Distro, d.NmapOS},
+		Listen:        make([]boot.Listen, 0, len(s.Ports)),
+		Persona:       boot.Persona{Hostname: d.Hostname, Distro: d.Distro, NmapOS: d.NmapOS},
 		ServiceConfig: s.Config,
 		Spool:         r.dirs.spool(d.Key, s.Name), State: r.dirs.state(id),
-		BootID: boot, LineStart: 1, Revision: s.Revision, User: who, Unsafe: r.opts.Unsafe,
+		BootID: bootID, LineStart: 1, Revision: s.Revision, User: who, Unsafe: r.opts.Unsafe,
 	}
 	if cfg.ServiceConfig == nil {
 		cfg.ServiceConfig = map[string]any{}
 	}
 	for _, p := range s.Ports {
-		cfg.Listen = append(cfg.Listen, listen{p.Protocol, p.Number, alternatives(d.IP, p.Number, r.opts.PortOffset)})
+		cfg.Listen = append(cfg.Listen, boot.Listen{
+			Protocol: p.Protocol, Port: p.Number, Addresses: alternatives(d.IP, p.Number, r.opts.PortOffset),
+		})
 	}
 	b, err := json.Marshal(cfg)
 	if err != nil {
 		return fault.New(fault.Invalid, "decoy_config_invalid", "the configuration of service %s cannot be written", s.Name).Wrap(err)
 	}
-	if err := writeAtomic(r.dirs.config(id), b, 0o400); err != nil {
+	if err := boot.WriteAtomic(r.dirs.config(id), b, 0o400); err != nil {
 		return fmt.Errorf("write configuration of service %s: %w", s.Name, err)
 	}
 	return nil
@@ -195,7 +157,7 @@ func (r *Runtime) fork(id ref, logFile *os.File) (*proc, error) {
 			Sys:   &syscall.SysProcAttr{Setsid: true, PidFD: &fd},
 		})
 	if err != nil {
-		return nil, startFailed(id, "the decoy program cannot be executed").Wrap(err)
+		return nil, boot.StartFailed(id.service, "the decoy program cannot be executed").Wrap(err)
 	}
 	if fd == -1 { // kernel without CLONE_PIDFD; the child is not reaped yet, so its pid is still its own
 		if fd, err = unix.PidfdOpen(pid, 0); err != nil {
@@ -204,8 +166,4 @@ func (r *Runtime) fork(id ref, logFile *os.File) (*proc, error) {
 	}
 	start, _ := startTicks(pid) // readable until the child is reaped
 	return r.attach(&proc{ref: id, pid: pid, start: start, child: true}, fd), nil
-}
-
-func startFailed(id ref, detail string) *fault.Error {
-	return fault.New(fault.OperationFailed, codeStartFailed, "service %s did not start: %s", id.service, detail)
 }

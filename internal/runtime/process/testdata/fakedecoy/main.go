@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -33,6 +34,12 @@ type config struct {
 var escape = strings.NewReplacer(`\`, `\\`, `"`, `\"`, `]`, `\]`)
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == "pause" {
+		term := make(chan os.Signal, 1)
+		signal.Notify(term, syscall.SIGTERM)
+		<-term
+		return
+	}
 	cfg := load()
 	behave := cfg.ServiceConfig.Behave
 	switch behave {
@@ -42,6 +49,12 @@ func main() {
 		die(cfg, "config_error", "bad \"value\"]\x1b[31m here"+strings.Repeat("x", 500), 2)
 	case "hang_before_ready":
 		time.Sleep(time.Hour)
+	case "eat_memory":
+		eatMemory()
+	case "eat_threads":
+		eatThreads()
+	case "write_everywhere":
+		writeEverywhere(cfg)
 	}
 	listen := bindAll(cfg)
 	if err := os.WriteFile(cfg.State+"/host-key", []byte(cfg.BootID), 0o600); err != nil {
@@ -61,9 +74,51 @@ func main() {
 	<-term
 }
 
+// eatMemory takes a gigabyte and touches it.
+func eatMemory() {
+	var held [][]byte
+	for range 1024 {
+		b := make([]byte, 1<<20)
+		for i := range b {
+			b[i] = 1
+		}
+		held = append(held, b)
+	}
+	_ = held
+}
+
+// eatThreads wants more threads than a decoy ever needs; without them the Go runtime gives up.
+func eatThreads() {
+	for range 2000 {
+		go func() {
+			runtime.LockOSThread()
+			_ = syscall.Pause()
+		}()
+	}
+	time.Sleep(2 * time.Second)
+}
+
+// writeEverywhere does not come up when it can write anywhere but in its two folders.
+func writeEverywhere(cfg config) {
+	for _, dir := range []string{"/", "/dev", "/dev/shm", "/tmp", "/etc", "/proc/sys/net/ipv4", "/sys/fs/cgroup"} {
+		if f, err := os.Create(dir + "/x"); err == nil {
+			die(cfg, "config_error", "wrote "+f.Name(), 2)
+		}
+	}
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o600); err == nil {
+		die(cfg, "config_error", "wrote a sysctl", 2)
+	}
+	for _, dir := range []string{cfg.State, cfg.Spool} {
+		if err := os.WriteFile(dir+"/x", nil, 0o600); err != nil {
+			die(cfg, "config_error", err.Error(), 2)
+		}
+	}
+}
+
 func load() config {
 	var cfg config
-	if len(os.Args) != 4 || len(os.Environ()) != 0 {
+	contained := os.Getpid() == 1 // a container's engine sets PATH and HOSTNAME
+	if len(os.Args) != 4 || (len(os.Environ()) != 0 && !contained) {
 		fmt.Println("bad arguments or environment")
 		os.Exit(2)
 	}

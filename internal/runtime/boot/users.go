@@ -1,4 +1,4 @@
-package process
+package boot
 
 import (
 	"encoding/binary"
@@ -26,7 +26,8 @@ var (
 	narrowUsers = UserRange{First: 61184, Count: 65519 - 61184 + 1}
 )
 
-func (u UserRange) orDefault() (UserRange, error) {
+// OrDefault returns the range, or the default one for the zero value. A range that holds root is an error.
+func (u UserRange) OrDefault() (UserRange, error) {
 	if u.Count != 0 {
 		if u.First == 0 {
 			return u, errors.New("user range of decoys must not hold root")
@@ -57,8 +58,8 @@ func (u UserRange) mapped() bool {
 	}
 }
 
-// owner returns the ids decoys of the decky run as: derived ones for root, the control plane's own otherwise.
-func (u UserRange) owner(decky uuid.UUID) (uid, gid int) {
+// Owner returns the ids decoys of the decky run as: derived ones for root, the control plane's own otherwise.
+func (u UserRange) Owner(decky uuid.UUID) (uid, gid int) {
 	if os.Geteuid() != 0 {
 		return os.Getuid(), os.Getgid()
 	}

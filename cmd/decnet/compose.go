@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/decnet/decnet/db"
+	"github.com/decnet/decnet/internal/compose"
+	"github.com/decnet/decnet/internal/config"
+	"github.com/decnet/decnet/internal/decky"
+	"github.com/decnet/decnet/internal/embedded"
+	dockerruntime "github.com/decnet/decnet/internal/runtime/docker"
+)
+
+func newCompose(in invocation) *cobra.Command {
+	parent := &cobra.Command{Use: "compose", Short: "Look at what the container engine is asked to run"}
+	var scope string
+	render := &cobra.Command{
+		Use:   "render",
+		Short: "Print the compose file of a scope, as the active revisions of its deckies want it",
+		Long: "Prints what the docker runtime keeps in decoys/compose of the data directory, rendered afresh from the database.\n" +
+			"The database is that of a running `decnet up` of this data directory, or the one of --database-url.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := config.Load(cmd.Flags(), in.environ)
+			if err != nil {
+				return err
+			}
+			doc, err := renderCompose(cmd.Context(), cfg, scope)
+			if err != nil {
+				return err
+			}
+			_, err = in.stdout.Write(doc)
+			return err
+		},
+	}
+	config.AddFlags(render.Flags(), config.GroupData, config.GroupExternal, config.GroupRuntime)
+	render.Flags().StringVar(&scope, "scope", decky.FleetScope, "fleet, or topology/<uuid>")
+	parent.AddCommand(render)
+	return parent
+}
+
+func renderCompose(ctx context.Context, cfg config.Config, scope string) ([]byte, error) {
+	url := cfg.DatabaseURL
+	if url == "" {
+		ready, err := embedded.ReadReadyFile(readyPath(cfg))
+		if err != nil {
+			return nil, err
+		}
+		url = ready.DatabaseURL
+	}
+	store, err := db.Open(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	defer store.Close()
+	installation, err := store.Installation(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &process{cfg: cfg, store: store}
+	desired, err := p.desired(ctx, scope)
+	if err != nil {
+		return nil, err
+	}
+	decoy, err := cfg.DecoyPath()
+	if err != nil {
+		return nil, err
+	}
+	image, err := dockerruntime.ImageOf(decoy)
+	if err != nil {
+		return nil, err
+	}
+	files, err := dockerruntime.NewFiles(filepath.Join(cfg.DataDir, "decoys"), cfg.ArtifactsRoot)
+	if err != nil {
+		return nil, err
+	}
+	s := compose.Scope{Installation: installation.ID, Name: scope, Image: image, Network: composeNetwork(cfg)}
+	for _, d := range desired {
+		s.Deckies = append(s.Deckies, files.Decky(d))
+	}
+	slices.SortFunc(s.Deckies, func(a, b compose.Decky) int { return strings.Compare(a.Key, b.Key) })
+	return compose.YAML(s)
+}

@@ -1,0 +1,204 @@
+package docker
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+
+	"github.com/decnet/decnet/internal/compose"
+	"github.com/decnet/decnet/internal/fault"
+	"github.com/decnet/decnet/internal/runtime"
+	"github.com/decnet/decnet/internal/runtime/boot"
+)
+
+// view is what disk and engine together say about one service container.
+type view struct {
+	rec     record
+	running bool
+	ready   bool
+	detail  string
+}
+
+// view joins a container with its record. Its base must run, and be the one whose namespace the container is in: the
+// services of a base that died go on, in a namespace nobody reaches.
+func (r *Runtime) view(ctx context.Context, s container.Summary, baseID string) view {
+	id := refOf(s)
+	v := view{rec: r.dirs.readRecord(id), running: s.State == container.StateRunning}
+	if !v.rec.of(s.ID) {
+		v.rec = record{}
+	}
+	if v.running && v.rec.BootID != uuid.Nil && !v.rec.Ready {
+		if out, done, err := r.readOutcome(ctx, s.ID, v.rec.expected(), false); err == nil && done {
+			v.rec.Container, v.rec.Ready, v.rec.Endpoints = s.ID, out.Ready, out.Endpoints
+		}
+	}
+	switch {
+	case !v.running && v.rec.Failure != "":
+		v.detail = v.rec.Failure
+	case !v.running:
+		v.detail = "not running"
+	case v.rec.BootID == uuid.Nil:
+		v.detail = "unknown decoy"
+	case baseID == "":
+		v.detail = "its base container does not run"
+	case s.HostConfig.NetworkMode != "container:"+baseID:
+		v.detail = "it is in the namespace of a former base container"
+	case !v.rec.Ready:
+		v.detail = "not ready"
+	default:
+		v.ready = true
+		if !v.rec.Verified {
+			v.detail = "not verified"
+		}
+	}
+	return v
+}
+
+func refOf(s container.Summary) ref {
+	decky, _ := uuid.Parse(s.Labels[compose.LabelDeckyID]) // uuid.Nil for what is no uuid
+	return ref{decky, s.Labels[compose.LabelService]}
+}
+
+// Observe implements runtime.Runtime. It first makes sure that the rules that contain the decoys are in force: while they
+// cannot be restored, nothing is reported at all. A decoy with a folder but no container is listed as not running.
+// Sorted by decky key, then decky id, then service.
+func (r *Runtime) Observe(ctx context.Context) ([]runtime.Status, error) {
+	containers, err := r.containers(ctx, uuid.Nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.contain(ctx); err != nil {
+		return nil, err
+	}
+	bases, err := r.runningBases(ctx, containers)
+	if err != nil {
+		return nil, err
+	}
+	list := []runtime.Status{}
+	seen := map[ref]bool{}
+	for _, s := range containers {
+		if s.Labels[compose.LabelRole] != compose.RoleService {
+			continue
+		}
+		id := refOf(s)
+		seen[id] = true
+		list = append(list, status(s, id, r.view(ctx, s, bases[id.decky])))
+	}
+	onDisk, err := r.dirs.onDisk(uuid.Nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range onDisk {
+		if rec := r.dirs.readRecord(id); !seen[id] {
+			list = append(list, runtime.Status{
+				DeckyID: id.decky, DeckyKey: rec.DeckyKey, Service: id.service, Revision: rec.Revision, Detail: absent(rec),
+			})
+		}
+	}
+	slices.SortStableFunc(list, compareStatus)
+	return list, nil
+}
+
+func absent(rec record) string {
+	if rec.Failure != "" {
+		return rec.Failure
+	}
+	return "not running"
+}
+
+// runningBases returns the running base of every decky, contained.
+func (r *Runtime) runningBases(ctx context.Context, containers []container.Summary) (map[uuid.UUID]string, error) {
+	bases := map[uuid.UUID]string{}
+	for _, s := range containers {
+		if s.Labels[compose.LabelRole] != compose.RoleBase || s.State != container.StateRunning {
+			continue
+		}
+		bases[refOf(s).decky] = s.ID
+		restored, err := r.containNamespace(ctx, s.ID)
+		if err != nil {
+			return nil, err
+		}
+		if restored {
+			r.log.WarnContext(ctx, "containment rules of a decky were missing and are restored", "decky_id", refOf(s).decky)
+		}
+	}
+	return bases, nil
+}
+
+// containNamespace puts the rules of a decky's namespace in force, where the host's do not reach it.
+func (r *Runtime) containNamespace(ctx context.Context, baseID string) (restored bool, err error) {
+	if r.opts.Network.Driver != compose.Macvlan {
+		return false, nil
+	}
+	path, err := r.namespace(ctx, baseID)
+	if err != nil {
+		return false, err
+	}
+	restored, err = r.filter.EnsureNamespace(ctx, path)
+	if err != nil {
+		return false, fault.New(fault.Unavailable, "containment_unavailable", "the rules of a decky could not be put in force").Wrap(err)
+	}
+	return restored, nil
+}
+
+// namespace returns the path of a base container's network namespace.
+func (r *Runtime) namespace(ctx context.Context, baseID string) (string, error) {
+	base, err := r.engine.ContainerInspect(ctx, baseID, client.ContainerInspectOptions{})
+	if err != nil {
+		return "", engineError(ctx, "look at base container", err)
+	}
+	if base.Container.State.Pid == 0 {
+		return "", fault.New(fault.OperationFailed, "container_start_failed", "the base container ended")
+	}
+	return "/proc/" + strconv.Itoa(base.Container.State.Pid) + "/ns/net", nil
+}
+
+func status(s container.Summary, id ref, v view) runtime.Status {
+	revision, _ := strconv.ParseInt(s.Labels[compose.LabelRevision], 10, 64) // 0 for what is no number
+	st := runtime.Status{
+		DeckyID: id.decky, DeckyKey: s.Labels[compose.LabelDeckyKey], Service: id.service, Revision: revision,
+		Running: v.running, Ready: v.ready, Detail: v.detail,
+	}
+	if v.ready {
+		st.Endpoints = v.rec.Endpoints
+	}
+	return st
+}
+
+func compareStatus(a, b runtime.Status) int {
+	if c := strings.Compare(a.DeckyKey, b.DeckyKey); c != 0 {
+		return c
+	}
+	if c := bytes.Compare(a.DeckyID[:], b.DeckyID[:]); c != 0 {
+		return c
+	}
+	return strings.Compare(a.Service, b.Service)
+}
+
+// keepLog copies the log of an ended container to its spool, under the boot's id.
+func (r *Runtime) keepLog(ctx context.Context, d runtime.Decky, s container.Summary) error {
+	id := ref{d.ID, s.Labels[compose.LabelService]}
+	key := s.Labels[compose.LabelDeckyKey]
+	if !slugPattern.MatchString(id.service) || !keyPattern.MatchString(key) {
+		return nil // labels somebody else made up; nothing of ours is in there
+	}
+	rec := r.dirs.readRecord(id)
+	if !rec.of(s.ID) {
+		rec.BootID = uuid.New() // whose boot it was is not known: keep the log under a name that is free
+	}
+	return boot.KeepLog(r.dirs.spool(key, id.service), rec.BootID, func(w io.Writer) error { return r.copyLog(ctx, s.ID, w) })
+}
+
+func failureOf(cause error) string {
+	if f, ok := fault.As(cause); ok {
+		return f.Message
+	}
+	return "cancelled"
+}
