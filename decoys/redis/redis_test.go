@@ -383,6 +383,7 @@ func TestEvents_CannotBeForged(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(field(line, "args")), &args))
 	require.Len(t, args, 8)
 	require.Equal(t, evil, args[0])
+	b.log.wait(t, " disconnect ")
 	require.Equal(t, 0, strings.Count(b.log.String(), "\n<14>"))
 	require.Equal(t, 3, strings.Count(b.log.String(), "\n"))
 }
