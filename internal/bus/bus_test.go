@@ -187,13 +187,14 @@ func TestStreams_ComeBackAfterTheyWereDeleted(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
 			handled, tailed := make(chan string, 100), make(chan string, 100)
+			since := time.Now()
 			ctx, cancel := context.WithCancel(t.Context())
 			var wg sync.WaitGroup
 			wg.Go(func() {
 				_ = b.bus.Run(ctx, durable(), func(_ context.Context, e bus.Envelope) error { handled <- e.ID; return nil }, noDeadLetter)
 			})
 			wg.Go(func() {
-				_ = b.bus.Tail(ctx, []string{">"}, time.Now(), func(e bus.Envelope) error { tailed <- e.ID; return nil })
+				_ = b.bus.Tail(ctx, []string{">"}, since, func(e bus.Envelope) error { tailed <- e.ID; return nil })
 			})
 			t.Cleanup(func() { cancel(); wg.Wait() })
 
