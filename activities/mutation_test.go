@@ -302,7 +302,7 @@ func TestActivate_NeverRevivesADiscardedRevision(t *testing.T) {
 	require.Equal(t, 1, d.Revision)
 }
 
-func TestActivate_CancelWinsOrLoosesButNeverBoth(t *testing.T) {
+func TestActivate_CancelWinsOrLosesButNeverBoth(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	id := b.create("web-01")
