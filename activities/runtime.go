@@ -102,7 +102,7 @@ func Desired(d decky.Decky) runtime.Decky {
 			continue
 		}
 		rs := runtime.Service{Name: s.Name, Revision: int64(s.Revision), Config: def.Complete(s.Config)}
-		for _, p := range def.Ports {
+		for _, p := range def.ServedPorts(s.Config) {
 			rs.Ports = append(rs.Ports, runtime.Port(p))
 		}
 		want.Services = append(want.Services, rs)

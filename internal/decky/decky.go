@@ -117,8 +117,8 @@ func AddService(services []Service, add Service) ([]Service, error) {
 	if Find(services, add.Name) >= 0 {
 		return nil, fault.New(fault.Conflict, "service_already_present", "%s is already on the decky", add.Name)
 	}
-	if holder, port, taken := portHolder(services, add.Name); taken {
-		return nil, fault.New(fault.Conflict, "port_in_use", "%s needs %s/%d, which %s holds", add.Name, port.Protocol, port.Number, holder)
+	if err := checkPorts(services, add); err != nil {
+		return nil, err
 	}
 	return append(slices.Clone(services), add), nil
 }
@@ -142,15 +142,17 @@ func Names(services []Service) []string {
 	return names
 }
 
-func portHolder(services []Service, name string) (holder string, port service.Port, taken bool) {
-	wanted, _ := service.Lookup(name)
-	for _, s := range services {
+// checkPorts returns a Conflict (port_in_use) that names the holder when one of the others listens where wanted would.
+func checkPorts(others []Service, wanted Service) error {
+	def, _ := service.Lookup(wanted.Name)
+	ports := def.ServedPorts(wanted.Config)
+	for _, s := range others {
 		held, _ := service.Lookup(s.Name)
-		for _, p := range held.Ports {
-			if slices.Contains(wanted.Ports, p) {
-				return s.Name, p, true
+		for _, p := range held.ServedPorts(s.Config) {
+			if slices.Contains(ports, p) {
+				return fault.New(fault.Conflict, "port_in_use", "%s needs %s/%d, which %s holds", wanted.Name, p.Protocol, p.Number, s.Name)
 			}
 		}
 	}
-	return "", service.Port{}, false
+	return nil
 }

@@ -5,6 +5,7 @@ package service
 
 import (
 	"regexp"
+	"slices"
 	"sort"
 
 	"github.com/decnet/decnet/internal/fault"
@@ -53,10 +54,22 @@ type Port struct {
 type Definition struct {
 	Name  string
 	Title string
+	// Ports are served whatever the configuration.
 	Ports []Port
+	// PortsOf, when set, names the ports that a complete configuration adds.
+	PortsOf func(Config) []Port
 	// Singleton services run once per installation and never on a decky.
 	Singleton bool
 	Fields    []Field
+}
+
+// ServedPorts returns every port the service listens on with the given configuration, defaults included.
+func (d Definition) ServedPorts(config Config) []Port {
+	ports := slices.Clone(d.Ports)
+	if d.PortsOf != nil {
+		ports = append(ports, d.PortsOf(d.Complete(config))...)
+	}
+	return ports
 }
 
 var slugPattern = regexp.MustCompile(`^[a-z0-9_]{1,32}$`)
