@@ -61,6 +61,10 @@ type BeginResult struct {
 	Service string          `json:"service,omitempty"`
 	Actor   string          `json:"actor"`
 	Title   string          `json:"title"` // "add ssh to web-01"
+	// Unaffected: no decoy has to change, go on with Activate.
+	Unaffected bool `json:"unaffected,omitempty"`
+	// Expiries are the ends of services that this operation makes temporary.
+	Expiries []decky.Expiry `json:"expiries,omitempty"`
 }
 
 // OperationInput names an operation.
@@ -111,9 +115,10 @@ func (m *Mutation) begin(ctx context.Context, tx *db.Tx, in BeginInput) (BeginRe
 	if err != nil {
 		return BeginResult{}, err
 	}
-	if err := m.write(ctx, tx, op, request); err != nil {
+	if out.Expiries, err = m.write(ctx, tx, op, request); err != nil {
 		return BeginResult{}, err
 	}
+	out.Unaffected = op.Kind == operation.SaveConfig
 	now := m.Now()
 	for _, step := range []operation.Step{operation.Validate, operation.Persist} {
 		record := operation.StepRecord{Name: step, State: operation.StepSucceeded, StartedAt: started, EndedAt: &now}
@@ -179,6 +184,13 @@ func (m *Mutation) describe(op operation.Operation) BeginResult {
 		out.Title = "add " + op.Service + " to " + op.Decky
 	case operation.RemoveService:
 		out.Title = "remove " + op.Service + " from " + op.Decky
+	case operation.SaveConfig:
+		out.Title = "save the configuration of " + op.Service + " on " + op.Decky
+	case operation.ApplyConfig:
+		out.Title = "apply a configuration to " + op.Service + " on " + op.Decky
+	case operation.SetExpiry: // never run
+	case operation.Rollback:
+		out.Title = "roll " + op.Decky + " back"
 	case operation.Reconcile:
 		out.Title = "reconcile " + cmp.Or(op.Decky, op.DeckyID.String())
 	}
@@ -198,44 +210,100 @@ func (m *Mutation) open(id uuid.UUID, sealed []byte) (operation.Request, error) 
 	return request, nil
 }
 
-// write puts the operation's wish into the database.
-func (m *Mutation) write(ctx context.Context, tx *db.Tx, op operation.Operation, request operation.Request) error {
+// write puts the operation's wish into the database and returns the ends of services it makes temporary.
+func (m *Mutation) write(ctx context.Context, tx *db.Tx, op operation.Operation, request operation.Request) ([]decky.Expiry, error) {
 	switch {
 	case op.Kind == operation.CreateDecky && request.Create != nil:
-		return m.writeCreate(ctx, tx, op, *request.Create)
+		return nil, m.writeCreate(ctx, tx, op, *request.Create)
 	case op.Kind == operation.Reconcile:
-		return m.writeReconcile(ctx, tx, op)
+		return nil, m.writeReconcile(ctx, tx, op)
 	}
 	d, err := tx.LockDecky(ctx, op.DeckyID)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if d.Removed { // its creation was never finished
-		return decky.NotFound()
+		return nil, decky.NotFound()
 	}
 	number, err := tx.NextRevision(ctx, d.ID)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	next, removed := d.Services, false
+	next, err := m.change(ctx, tx, op, request, d, number)
+	if err != nil {
+		return nil, err
+	}
+	if err := tx.AddPendingRevision(ctx, op.ID, d.ID, number, op.Kind == operation.DeleteDecky, next); err != nil {
+		return nil, err
+	}
+	return newExpiries(d, next), tx.SetRevisions(ctx, op.ID, d.ID, &d.Revision, &number)
+}
+
+// change returns the services of an existing decky as the operation wants them in the revision with the given number.
+func (m *Mutation) change(
+	ctx context.Context, tx *db.Tx, op operation.Operation, request operation.Request, d decky.Decky, number int,
+) ([]decky.Service, error) {
 	switch {
 	case op.Kind == operation.DeleteDecky:
-		next, removed = nil, true
-		err = m.setState(ctx, tx, d, decky.TearingDown, "")
+		return nil, m.setState(ctx, tx, d, decky.TearingDown, "")
 	case op.Kind == operation.AddService && request.Add != nil:
-		next, err = decky.AddService(d.Services, decky.Service{Name: request.Add.Service, Config: request.Add.Config, Revision: number})
+		return m.add(op, *request.Add, d, number)
+	case op.Kind == operation.RemoveService && request.Expired != nil:
+		return decky.Expired(d.Services, request.Remove, request.Expired.ID, request.Expired.At)
 	case op.Kind == operation.RemoveService:
-		next, err = decky.RemoveService(d.Services, request.Remove)
-	default:
-		err = fault.New(fault.OperationFailed, "request_unreadable", "the stored request does not fit the operation")
+		return decky.RemoveService(d.Services, request.Remove)
+	case op.Kind == operation.SaveConfig && request.Configure != nil:
+		config, err := decky.Configure(d.Services, request.Configure.Service, request.Configure.Config)
+		if err != nil {
+			return nil, err
+		}
+		return decky.SaveConfig(d.Services, request.Configure.Service, config)
+	case op.Kind == operation.ApplyConfig && request.Configure != nil:
+		return apply(d.Services, *request.Configure, number)
+	case op.Kind == operation.Rollback:
+		rev, err := tx.RevisionNumber(ctx, d.ID, request.Revision)
+		if err != nil {
+			return nil, err
+		}
+		return decky.Rollback(d.Services, rev.Services, number, m.Now())
 	}
+	return nil, fault.New(fault.OperationFailed, "request_unreadable", "the stored request does not fit the operation")
+}
+
+func (m *Mutation) add(op operation.Operation, request operation.AddRequest, d decky.Decky, number int) ([]decky.Service, error) {
+	s := decky.Service{Name: request.Service, Config: request.Config, Revision: number}
+	if request.ExpiresAt != nil {
+		if !request.ExpiresAt.After(m.Now()) {
+			return nil, fault.New(fault.Conflict, "superseded", "the service's time was over before its turn came")
+		}
+		s.ExpiresAt, s.ExpiryID = request.ExpiresAt, op.ID
+	}
+	return decky.AddService(d.Services, s)
+}
+
+// apply puts a configuration in force: the submitted one, else the saved one, else the present one again.
+func apply(services []decky.Service, request operation.ConfigureRequest, number int) ([]decky.Service, error) {
+	if request.Config == nil {
+		if i := decky.Find(services, request.Service); i >= 0 {
+			return decky.ApplyConfig(services, request.Service, services[i].Latest(), number)
+		}
+	}
+	config, err := decky.Configure(services, request.Service, request.Config)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := tx.AddPendingRevision(ctx, op.ID, d.ID, number, removed, next); err != nil {
-		return err
+	return decky.ApplyConfig(services, request.Service, config, number)
+}
+
+// newExpiries returns the ends in next that the decky did not have.
+func newExpiries(d decky.Decky, next []decky.Service) []decky.Expiry {
+	var list []decky.Expiry
+	for _, s := range next {
+		if i := decky.Find(d.Services, s.Name); s.ExpiresAt != nil && (i < 0 || d.Services[i].ExpiryID != s.ExpiryID) {
+			list = append(list, decky.Expiry{ID: s.ExpiryID, Scope: d.Scope, DeckyID: d.ID, Decky: d.Name, Service: s.Name, At: *s.ExpiresAt})
+		}
 	}
-	return tx.SetRevisions(ctx, op.ID, d.ID, &d.Revision, &number)
+	return list
 }
 
 func (m *Mutation) writeCreate(ctx context.Context, tx *db.Tx, op operation.Operation, spec decky.Spec) error {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/decnet/decnet/internal/decky"
 	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/operation"
+	"github.com/decnet/decnet/internal/service"
 	"github.com/decnet/decnet/internal/temporalfault"
 )
 
@@ -66,7 +69,7 @@ func (m *Mutation) activate(ctx context.Context, tx *db.Tx, op operation.Operati
 		return nil, err
 	}
 	if !found { // only Reconcile writes none
-		return ServicesBody{DeckyName: d.Name, Services: decky.Names(d.Services)}, m.activateReconciled(ctx, tx, op, d)
+		return ServicesBody{DeckyName: d.Name, TopologyID: decky.TopologyOf(d.Scope), Services: decky.Names(d.Services)}, m.activateReconciled(ctx, tx, op, d)
 	}
 	if rev.State != string(db.RevisionPending) {
 		return nil, fault.New(fault.OperationFailed, "interrupted", "the change was given up before it could become active")
@@ -84,11 +87,36 @@ func (m *Mutation) activate(ctx context.Context, tx *db.Tx, op operation.Operati
 	if err := m.transition(ctx, tx, d, state, "", transition, uuid.Nil); err != nil {
 		return nil, err
 	}
-	body := ServicesBody{DeckyName: d.Name, Services: decky.Names(rev.Services)}
-	if err := m.announce(ctx, tx, op, d, body); err != nil {
+	body := ServicesBody{DeckyName: d.Name, TopologyID: decky.TopologyOf(d.Scope), Services: decky.Names(rev.Services)}
+	if err := m.announce(ctx, tx, op, d, rev); err != nil {
 		return nil, err
 	}
+	if op.Kind == operation.SaveConfig || op.Kind == operation.ApplyConfig {
+		return configured(op, d, rev), nil
+	}
 	return body, nil
+}
+
+// ConfigBody is what the API answers to a change of a service's configuration. Secrets are masked.
+type ConfigBody struct {
+	DeckyName     string         `json:"decky_name"`
+	ServiceName   string         `json:"service_name"`
+	TopologyID    *string        `json:"topology_id"`
+	Config        service.Config `json:"config"`
+	Recreated     bool           `json:"recreated"`
+	RestartNeeded bool           `json:"restart_needed"`
+}
+
+// configured describes the configuration an operation saved or applied.
+func configured(op operation.Operation, d decky.Decky, rev db.Revision) ConfigBody {
+	body := ConfigBody{
+		DeckyName: d.Name, ServiceName: op.Service, TopologyID: decky.TopologyOf(d.Scope), Config: service.Config{}, Recreated: op.Kind == operation.ApplyConfig,
+	}
+	if i := decky.Find(rev.Services, op.Service); i >= 0 {
+		s := rev.Services[i]
+		body.Config, body.RestartNeeded = service.Masked(s.Name, s.Latest()), s.RestartNeeded()
+	}
+	return body
 }
 
 func (m *Mutation) activateReconciled(ctx context.Context, tx *db.Tx, op operation.Operation, d decky.Decky) error {
@@ -226,6 +254,7 @@ type servicePayload struct {
 
 type mutationPayload struct {
 	Decky       string    `json:"decky"`
+	TopologyID  *string   `json:"topology_id"`
 	OldServices []string  `json:"old_services"`
 	NewServices []string  `json:"new_services"`
 	Trigger     string    `json:"trigger"`
@@ -233,31 +262,56 @@ type mutationPayload struct {
 	OperationID uuid.UUID `json:"operation_id"`
 }
 
+type configPayload struct {
+	DeckyName     string         `json:"decky_name"`
+	ServiceName   string         `json:"service_name"`
+	TopologyID    *string        `json:"topology_id"`
+	ServiceConfig service.Config `json:"service_config"`
+	Recreated     bool           `json:"recreated"`
+	OperationID   uuid.UUID      `json:"operation_id"`
+}
+
 // announce writes the one event of a successful operation.
-func (m *Mutation) announce(ctx context.Context, tx *db.Tx, op operation.Operation, d decky.Decky, body ServicesBody) error {
-	event := bus.EventDeckyMutation
-	var payload any = mutationPayload{
-		Decky: d.Name, OldServices: decky.Names(d.Services), NewServices: body.Services,
-		Trigger: "creation", Actor: op.Actor, OperationID: op.ID,
-	}
-	switch op.Kind {
-	case operation.AddService, operation.RemoveService:
-		event = bus.EventDeckyServiceAdded
-		if op.Kind == operation.RemoveService {
-			event = bus.EventDeckyServiceRemoved
-		}
-		payload = servicePayload{DeckyName: d.Name, ServiceName: op.Service, Services: body.Services, OperationID: op.ID}
-	case operation.DeleteDecky:
-		p := payload.(mutationPayload)
-		p.Trigger = "retirement"
-		payload = p
-	case operation.CreateDecky, operation.Reconcile:
-	}
+func (m *Mutation) announce(ctx context.Context, tx *db.Tx, op operation.Operation, d decky.Decky, rev db.Revision) error {
+	event, payload := announcement(op, d, rev)
 	subject, err := bus.Decky(d.Name, event)
 	if err != nil {
 		return err
 	}
 	return publish(ctx, tx, d.ID, subject, event, payload, op.ID)
+}
+
+func announcement(op operation.Operation, d decky.Decky, rev db.Revision) (event string, payload any) {
+	names := decky.Names(rev.Services)
+	topology := decky.TopologyOf(d.Scope)
+	changed := servicePayload{DeckyName: d.Name, ServiceName: op.Service, TopologyID: topology, Services: names, OperationID: op.ID}
+	mutation := mutationPayload{
+		Decky: d.Name, TopologyID: topology, OldServices: decky.Names(d.Services), NewServices: names, Trigger: "creation", Actor: op.Actor, OperationID: op.ID,
+	}
+	switch op.Kind {
+	case operation.AddService:
+		return bus.EventDeckyServiceAdded, changed
+	case operation.RemoveService:
+		return bus.EventDeckyServiceRemoved, changed
+	case operation.SaveConfig, operation.ApplyConfig:
+		c := configured(op, d, rev)
+		return bus.EventDeckyServiceConfigChanged, configPayload{
+			DeckyName: d.Name, ServiceName: op.Service, TopologyID: topology, ServiceConfig: announced(c.Config), Recreated: c.Recreated, OperationID: op.ID,
+		}
+	case operation.DeleteDecky:
+		mutation.Trigger = "retirement"
+	case operation.Rollback:
+		mutation.Trigger = "operator"
+	case operation.CreateDecky, operation.SetExpiry, operation.Reconcile:
+	}
+	return bus.EventDeckyMutation, mutation
+}
+
+// announced leaves out where mail is really delivered: that is nobody's business on the bus.
+func announced(config service.Config) service.Config {
+	shown := maps.Clone(config)
+	maps.DeleteFunc(shown, func(key string, _ any) bool { return strings.HasPrefix(key, "upstream_") })
+	return shown
 }
 
 func publish(ctx context.Context, tx *db.Tx, key uuid.UUID, subject bus.Subject, typ string, payload any, operationID uuid.UUID) error {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -93,7 +94,7 @@ func (s *server) mutate(
 	if err != nil && !recorded(err) {
 		return nil, err
 	}
-	c.op.ID, c.op.Scope, c.op.State = uuid.Must(uuid.NewV7()), decky.FleetScope, operation.Received
+	c.op.ID, c.op.Scope, c.op.State = uuid.Must(uuid.NewV7()), cmp.Or(c.op.Scope, decky.FleetScope), operation.Received
 	c.op.Actor, c.op.IdempotencyKey, c.op.RequestHash = actor, in.IdempotencyKey, hash
 	if err != nil {
 		safe := fault.From(err).Safe()
@@ -188,14 +189,16 @@ func endFault(op operation.Operation) *fault.Error {
 
 func (s *server) success(ctx context.Context, op operation.Operation) (*mutationOutput, error) {
 	out := &mutationOutput{Status: http.StatusOK, Operation: op.ID.String()}
-	if op.Kind == operation.AddService || op.Kind == operation.CreateDecky {
+	switch op.Kind {
+	case operation.AddService, operation.CreateDecky, operation.ApplyConfig:
 		out.Status = http.StatusCreated
+	case operation.RemoveService, operation.DeleteDecky, operation.SaveConfig, operation.SetExpiry, operation.Rollback, operation.Reconcile:
 	}
 	var err error
 	if op.Kind == operation.CreateDecky {
 		out.Body, err = s.created(ctx, op)
 	} else {
-		out.Body, err = servicesAfter(op)
+		out.Body = op.Response
 	}
 	return out, err
 }

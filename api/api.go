@@ -40,6 +40,7 @@ type Dispatcher interface {
 	Accept(ctx context.Context, op operation.Operation, request operation.Request) (operation.Operation, error)
 	Wait(ctx context.Context, id uuid.UUID, limit time.Duration) (operation.Operation, error)
 	Cancel(ctx context.Context, id uuid.UUID) (operation.Operation, error)
+	ChangeExpiry(ctx context.Context, op operation.Operation, at *time.Time, response any) error
 	RequestHash(what string, body any) ([]byte, error)
 }
 
@@ -54,6 +55,8 @@ type Deps struct {
 	Metrics *prometheus.Registry
 	// Ready names the parts the process needs, each with nil or what is wrong with it; nil means always ready.
 	Ready func(context.Context) map[string]error
+	// Compose renders the compose file of a decky's scope with the decky as given; nil leaves it out of dry runs.
+	Compose func(context.Context, decky.Decky) ([]byte, error)
 	// Pool is where decky addresses come from; a wished address outside is refused at the door. Zero leaves that to the lane.
 	Pool decky.Pool
 }
@@ -120,6 +123,8 @@ func build(deps Deps, opts Options) (*gin.Engine, *server) {
 	s.registerCatalog()
 	s.registerDeckies()
 	s.registerMutations()
+	s.registerConfigs()
+	s.registerRevisions()
 	s.registerOperations()
 	s.registerStatus()
 	s.serveDocument(group)

@@ -55,10 +55,12 @@ type SlugPath struct {
 }
 
 func (s *server) registerCatalog() {
-	register(s, viewer, get("list-services", "/deckies/services", "The services there are", "catalog"), s.services)
-	register(s, viewer, get("get-service-schema", "/deckies/services/{slug}/schema",
-		"A service and its configuration fields", "catalog"), s.serviceSchema)
-	register(s, viewer, get("list-archetypes", "/deckies/archetypes", "The archetypes there are", "catalog"), s.archetypes)
+	for _, of := range []struct{ id, path string }{{"", "/deckies"}, {"topology-", "/topologies"}} {
+		register(s, viewer, get("list-"+of.id+"services", of.path+"/services", "The services there are", "catalog"), s.services)
+		register(s, viewer, get("get-"+of.id+"service-schema", of.path+"/services/{slug}/schema",
+			"A service and its configuration fields", "catalog"), s.serviceSchema)
+		register(s, viewer, get("list-"+of.id+"archetypes", of.path+"/archetypes", "The archetypes there are", "catalog"), s.archetypes)
+	}
 }
 
 func (s *server) services(context.Context, *empty) (*output[ServicesBody], error) {

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/decnet/decnet/internal/decky"
-	"github.com/decnet/decnet/internal/service"
 )
 
 // DeckyBody is a fake host.
@@ -19,7 +18,7 @@ type DeckyBody struct {
 	Distro         string         `json:"distro"`
 	Hostname       string         `json:"hostname"`
 	NmapOS         string         `json:"nmap_os"`
-	State          string         `json:"state" enum:"pending,running,reconciling,degraded,failed,quarantined,tearing_down,torn_down"`
+	State          string         `json:"state" enum:",pending,running,reconciling,degraded,failed,quarantined,tearing_down,torn_down" doc:"Empty for a past revision"`
 	StateReason    string         `json:"state_reason"`
 	Services       []DeckyService `json:"services" nullable:"false"`
 	Endpoints      []Endpoint     `json:"endpoints" nullable:"false" doc:"Where services can really be reached"`
@@ -32,6 +31,7 @@ type DeckyBody struct {
 type DeckyService struct {
 	Name          string         `json:"name"`
 	Config        map[string]any `json:"config" nullable:"false" doc:"Secrets are masked"`
+	SavedConfig   map[string]any `json:"saved_config,omitempty" doc:"What the next apply puts in force, when it differs"`
 	State         string         `json:"state"`
 	RestartNeeded bool           `json:"restart_needed" doc:"A configuration is saved that is not applied"`
 	ExpiresAt     *time.Time     `json:"expires_at"`
@@ -51,6 +51,16 @@ type DeckyPath struct {
 	Decky string `path:"decky" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"The name of a fleet decky"`
 }
 
+// AtQuery asks for the past.
+type AtQuery struct {
+	At time.Time `query:"at" doc:"As it was wanted at this instant; a decky that is gone included"`
+}
+
+type getDeckyInput struct {
+	DeckyPath
+	AtQuery
+}
+
 func (s *server) registerDeckies() {
 	register(s, viewer, get("list-deckies", "/deckies", "List the deckies of the fleet by name", "deckies"), s.listDeckies)
 	register(s, viewer, get("get-decky", "/deckies/{decky}", "One decky of the fleet", "deckies"), s.getDecky)
@@ -63,8 +73,19 @@ func (s *server) listDeckies(ctx context.Context, in *PageInput) (*output[Page[D
 		})
 }
 
-func (s *server) getDecky(ctx context.Context, in *DeckyPath) (*output[DeckyBody], error) {
-	d, err := s.deps.Store.DeckyByName(ctx, decky.FleetScope, in.Decky)
+func (s *server) getDecky(ctx context.Context, in *getDeckyInput) (*output[DeckyBody], error) {
+	return s.deckyAt(ctx, fleet(in.Decky), in.At)
+}
+
+// deckyAt answers with a decky as it is, or as it was at an instant.
+func (s *server) deckyAt(ctx context.Context, where place, at time.Time) (*output[DeckyBody], error) {
+	var d decky.Decky
+	var err error
+	if at.IsZero() {
+		d, err = s.deps.Store.DeckyByName(ctx, where.scope, where.name)
+	} else {
+		d, err = s.deps.Store.DeckyAt(ctx, where.scope, where.name, at)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -73,16 +94,10 @@ func (s *server) getDecky(ctx context.Context, in *DeckyPath) (*output[DeckyBody
 
 func toDeckyBody(d decky.Decky) DeckyBody {
 	body := DeckyBody{
-		UUID: d.ID.String(), Name: d.Name, Scope: d.Scope, IP: d.IP.String(), Archetype: optional(d.Archetype),
+		UUID: d.ID.String(), Name: d.Name, Scope: d.Scope, TopologyID: decky.TopologyOf(d.Scope), IP: d.IP.String(), Archetype: optional(d.Archetype),
 		Distro: d.Distro, Hostname: d.Hostname, NmapOS: d.NmapOS, State: string(d.State), StateReason: d.StateReason,
-		Services: []DeckyService{}, Endpoints: []Endpoint{}, Revision: d.Revision, CreatedAt: d.CreatedAt.UTC(),
+		Services: toServiceBodies(d.Services, d.State), Endpoints: []Endpoint{}, Revision: d.Revision, CreatedAt: d.CreatedAt.UTC(),
 		LastActivityAt: utc(d.LastActivityAt),
-	}
-	for _, sv := range d.Services {
-		body.Services = append(body.Services, DeckyService{
-			Name: sv.Name, Config: service.Masked(sv.Name, sv.Config), State: string(d.State),
-			RestartNeeded: sv.SavedConfig != nil, ExpiresAt: utc(sv.ExpiresAt), Revision: sv.Revision,
-		})
 	}
 	for _, e := range d.Endpoints {
 		body.Endpoints = append(body.Endpoints, Endpoint{

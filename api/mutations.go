@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
@@ -54,12 +55,19 @@ type addServiceInput struct {
 type addServiceBody struct {
 	Name   string         `json:"name" minLength:"1" maxLength:"64"`
 	Config map[string]any `json:"config,omitempty"`
+	// A temporary service is removed at this time by an operation of the actor "expiry".
+	ExpiresAt *time.Time `json:"expires_at,omitempty" doc:"When the service is removed again; within 366 days"`
+}
+
+// ServicePath is the service in a path; it need not be one of the registry.
+type ServicePath struct {
+	Service string `path:"service" pattern:"^[a-z0-9_-]{1,64}$"`
 }
 
 type removeServiceInput struct {
 	MutationInput
 	DeckyPath
-	Service string `path:"service" pattern:"^[a-z0-9_-]{1,64}$"`
+	ServicePath
 }
 
 func (s *server) registerMutations() {
@@ -76,7 +84,7 @@ func (s *server) registerMutations() {
 func (s *server) unquarantine(ctx context.Context, in *deckyChangeInput) (*mutationOutput, error) {
 	return s.mutate(ctx, in.MutationInput, "unquarantine "+in.Decky, nil, func(ctx context.Context) (change, error) {
 		c := change{op: operation.Operation{Kind: operation.Reconcile}}
-		err := s.atDecky(ctx, in.Decky, &c, func(d decky.Decky) error {
+		err := s.atDecky(ctx, fleet(in.Decky), &c, func(d decky.Decky) error {
 			if d.State != decky.Quarantined {
 				return fault.New(fault.Conflict, "decky_not_quarantined", "the decky is not quarantined")
 			}
@@ -85,6 +93,11 @@ func (s *server) unquarantine(ctx context.Context, in *deckyChangeInput) (*mutat
 		return c, err
 	})
 }
+
+// place is where a request finds its decky.
+type place struct{ scope, name string }
+
+func fleet(name string) place { return place{scope: decky.FleetScope, name: name} }
 
 // mutation describes an operation that answers with a resource when it ended in time and with 202 otherwise.
 func (s *server) mutation(status int, method, id, path, summary string, resource any) huma.Operation {
@@ -157,27 +170,34 @@ func (s *server) spec(body createDeckyBody) (decky.Spec, error) {
 func (s *server) deleteDecky(ctx context.Context, in *deckyChangeInput) (*mutationOutput, error) {
 	return s.mutate(ctx, in.MutationInput, "delete_decky "+in.Decky, nil, func(ctx context.Context) (change, error) {
 		c := change{op: operation.Operation{Kind: operation.DeleteDecky}}
-		err := s.atDecky(ctx, in.Decky, &c, func(decky.Decky) error { return nil })
+		err := s.atDecky(ctx, fleet(in.Decky), &c, func(decky.Decky) error { return nil })
 		return c, err
 	})
 }
 
 func (s *server) addService(ctx context.Context, in *addServiceInput) (*mutationOutput, error) {
-	return s.mutate(ctx, in.MutationInput, "add_service "+in.Decky, in.Body, func(ctx context.Context) (change, error) {
-		definition, err := service.ForDecky(in.Body.Name)
+	return s.addServiceAt(ctx, in.MutationInput, fleet(in.Decky), in.Body)
+}
+
+func (s *server) addServiceAt(ctx context.Context, in MutationInput, at place, body addServiceBody) (*mutationOutput, error) {
+	return s.mutate(ctx, in, at.what("add_service"), body, func(ctx context.Context) (change, error) {
+		definition, err := service.ForDecky(body.Name)
 		if err != nil {
 			return change{}, fault.From(err).With(fault.Field{Location: "body.name", Message: fault.From(err).Message})
 		}
-		config, err := definition.Validate("body.config", in.Body.Config)
+		config, err := definition.Validate("body.config", service.Unmask(definition, body.Config, nil))
+		if err == nil {
+			err = decky.CheckExpiry(body.ExpiresAt, time.Now())
+		}
 		if err != nil {
 			return change{}, err
 		}
 		c := change{
-			op:      operation.Operation{Kind: operation.AddService, Service: in.Body.Name},
-			request: operation.Request{Add: &operation.AddRequest{Service: in.Body.Name, Config: config}},
+			op:      operation.Operation{Kind: operation.AddService, Service: body.Name},
+			request: operation.Request{Add: &operation.AddRequest{Service: body.Name, Config: config, ExpiresAt: stored(body.ExpiresAt)}},
 		}
-		err = s.atDecky(ctx, in.Decky, &c, func(d decky.Decky) error {
-			_, err := decky.AddService(d.Services, decky.Service{Name: in.Body.Name})
+		err = s.atDecky(ctx, at, &c, func(d decky.Decky) error {
+			_, err := decky.AddService(d.Services, decky.Service{Name: body.Name, Config: config})
 			return err
 		})
 		return c, err
@@ -185,35 +205,55 @@ func (s *server) addService(ctx context.Context, in *addServiceInput) (*mutation
 }
 
 func (s *server) removeService(ctx context.Context, in *removeServiceInput) (*mutationOutput, error) {
-	what := "remove_service " + in.Decky + " " + in.Service
-	return s.mutate(ctx, in.MutationInput, what, nil, func(ctx context.Context) (change, error) {
+	return s.removeServiceAt(ctx, in.MutationInput, fleet(in.Decky), in.Service)
+}
+
+func (s *server) removeServiceAt(ctx context.Context, in MutationInput, at place, name string) (*mutationOutput, error) {
+	return s.mutate(ctx, in, at.what("remove_service")+" "+name, nil, func(ctx context.Context) (change, error) {
 		c := change{
-			op:      operation.Operation{Kind: operation.RemoveService, Service: in.Service},
-			request: operation.Request{Remove: in.Service},
+			op:      operation.Operation{Kind: operation.RemoveService, Service: name},
+			request: operation.Request{Remove: name},
 		}
-		err := s.atDecky(ctx, in.Decky, &c, func(d decky.Decky) error {
-			_, err := decky.RemoveService(d.Services, in.Service)
+		err := s.atDecky(ctx, at, &c, func(d decky.Decky) error {
+			_, err := decky.RemoveService(d.Services, name)
 			return err
 		})
 		return c, err
 	})
 }
 
+// what names a change of the decky there, for the hash of its request.
+func (p place) what(kind string) string {
+	if p.scope == decky.FleetScope {
+		return kind + " " + p.name
+	}
+	return kind + " " + p.scope + " " + p.name
+}
+
+// stored cuts a time to what the database keeps of it.
+func stored(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	cut := t.UTC().Truncate(time.Microsecond)
+	return &cut
+}
+
 // atDecky points a change at an existing decky and its lane. While the lane is idle, check decides; while something is
 // open there, what the decky will be like at the request's turn is not known here.
-func (s *server) atDecky(ctx context.Context, name string, c *change, check func(decky.Decky) error) error {
-	c.op.Decky, c.op.Lane = name, operation.WholeScope // where a refusal is filed that concerns no decky
-	d, err := s.deps.Store.DeckyByName(ctx, decky.FleetScope, name)
+func (s *server) atDecky(ctx context.Context, at place, c *change, check func(decky.Decky) error) error {
+	c.op.Scope, c.op.Decky, c.op.Lane = at.scope, at.name, operation.WholeScope // where a refusal is filed that concerns no decky
+	d, err := s.deps.Store.DeckyByName(ctx, at.scope, at.name)
 	if err != nil {
 		return err
 	}
 	c.op.DeckyID, c.op.Lane = d.ID, d.ID.String()
-	busy, err := s.deps.Store.LaneBusy(ctx, decky.FleetScope, c.op.Lane)
+	busy, err := s.deps.Store.LaneBusy(ctx, at.scope, c.op.Lane)
 	if err != nil || busy {
 		return err
 	}
 	// Read again: an operation may have ended in between.
-	if d, err = s.deps.Store.DeckyByName(ctx, decky.FleetScope, name); err != nil {
+	if d, err = s.deps.Store.DeckyByName(ctx, at.scope, at.name); err != nil {
 		return err
 	}
 	if d.Removed { // its creation never succeeded

@@ -298,6 +298,15 @@ func (l *lane) run(ctx context.Context, op operation.Operation, hold chan struct
 	_ = l.mutation.Settle(ctx, activities.SettleInput{OperationID: op.ID, State: operation.Failed, Fault: fail.Safe()})
 }
 
+func (l *lane) ChangeExpiry(ctx context.Context, op operation.Operation, at *time.Time, response any) error {
+	sealed, err := l.box.Seal([]byte("{}"), op.ID.String())
+	if err != nil {
+		return err
+	}
+	_, err = l.store.ChangeExpiry(ctx, op, sealed, at, response)
+	return err
+}
+
 func (l *lane) Cancel(ctx context.Context, id uuid.UUID) (operation.Operation, error) {
 	return l.store.RequestCancel(ctx, id)
 }

@@ -134,7 +134,7 @@ func services(ctx context.Context, q *dbsqlc.Queries, revisions ...uuid.UUID) (m
 			return nil, err
 		}
 		byRevision[r.RevisionID] = append(byRevision[r.RevisionID], decky.Service{
-			Name: r.Name, Config: config, SavedConfig: saved, Revision: int(r.Revision), ExpiresAt: r.ExpiresAt,
+			Name: r.Name, Config: config, SavedConfig: saved, Revision: int(r.Revision), ExpiresAt: r.ExpiresAt, ExpiryID: deref(r.ExpiryID),
 		})
 	}
 	return byRevision, nil
@@ -205,77 +205,6 @@ func (tx *Tx) SetDeckyState(ctx context.Context, id uuid.UUID, state decky.State
 // SetRepairs stores how many repairs in a row failed and how long the observer waits before it asks for the next.
 func (tx *Tx) SetRepairs(ctx context.Context, id uuid.UUID, failures int, pause time.Duration) error {
 	return tx.q.SetRepairs(ctx, dbsqlc.SetRepairsParams{ID: id, Failures: int32(failures), Pause: interval(pause)})
-}
-
-// NextRevision returns the number the decky's next revision gets. The decky's row must be locked.
-func (tx *Tx) NextRevision(ctx context.Context, deckyID uuid.UUID) (int, error) {
-	n, err := tx.q.NextRevisionNumber(ctx, deckyID)
-	return int(n), err
-}
-
-// AddPendingRevision writes what an operation wants of a decky. A second pending revision is a Conflict (decky_busy).
-func (tx *Tx) AddPendingRevision(ctx context.Context, operationID, deckyID uuid.UUID, number int, removed bool, list []decky.Service) error {
-	id := newID()
-	if err := tx.q.InsertRevision(ctx, dbsqlc.InsertRevisionParams{
-		ID: id, DeckyID: deckyID, Number: int32(number), OperationID: operationID, Removed: removed,
-	}); err != nil {
-		return err
-	}
-	for i, s := range list {
-		p := dbsqlc.InsertRevisionServiceParams{
-			RevisionID: id, Position: int32(i), Name: s.Name, Config: marshal(nonNil(s.Config)),
-			Revision: int32(s.Revision), ExpiresAt: s.ExpiresAt,
-		}
-		if s.SavedConfig != nil {
-			p.SavedConfig = marshal(s.SavedConfig)
-		}
-		if err := tx.q.InsertRevisionService(ctx, p); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func nonNil(c service.Config) service.Config {
-	if c == nil {
-		return service.Config{}
-	}
-	return c
-}
-
-// Revision is one recorded desired state of a decky.
-type Revision struct {
-	ID       uuid.UUID
-	Number   int
-	State    string
-	Removed  bool
-	Services []decky.Service
-}
-
-// RevisionOf returns the revision an operation wrote; ok is false when it wrote none.
-func (tx *Tx) RevisionOf(ctx context.Context, operationID uuid.UUID) (r Revision, ok bool, err error) {
-	row, err := tx.q.GetRevisionByOperation(ctx, operationID)
-	if fault.KindOf(interpret(err)) == fault.NotFound {
-		return Revision{}, false, nil
-	}
-	if err != nil {
-		return Revision{}, false, err
-	}
-	list, err := services(ctx, tx.q, row.ID)
-	return Revision{ID: row.ID, Number: int(row.Number), State: row.State, Removed: row.Removed, Services: list[row.ID]}, true, err
-}
-
-// ActivateRevision closes a decky's active revision and makes the pending one active.
-func (tx *Tx) ActivateRevision(ctx context.Context, deckyID, revisionID uuid.UUID) error {
-	if err := tx.q.CloseActiveRevision(ctx, deckyID); err != nil {
-		return err
-	}
-	return tx.q.ActivateRevision(ctx, revisionID)
-}
-
-// DiscardRevision gives up the revision an operation wrote, if it is still pending.
-func (tx *Tx) DiscardRevision(ctx context.Context, operationID uuid.UUID) error {
-	return tx.q.DiscardRevision(ctx, operationID)
 }
 
 // ReplaceEndpoints records where the services of a decky can be reached.

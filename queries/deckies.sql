@@ -49,8 +49,8 @@ INSERT INTO decky_revisions (id, decky_id, number, state, operation_id, removed)
 VALUES (@id, @decky_id, @number, 'pending', @operation_id, @removed);
 
 -- name: InsertRevisionService :exec
-INSERT INTO revision_services (revision_id, position, name, config, saved_config, revision, expires_at)
-VALUES (@revision_id, @position, @name, @config, @saved_config, @revision, @expires_at);
+INSERT INTO revision_services (revision_id, position, name, config, saved_config, revision, expires_at, expiry_id)
+VALUES (@revision_id, @position, @name, @config, @saved_config, @revision, @expires_at, @expiry_id);
 
 -- name: GetRevisionByState :one
 SELECT * FROM decky_revisions WHERE decky_id = @decky_id AND state = @state;
@@ -60,6 +60,40 @@ SELECT * FROM decky_revisions WHERE decky_id = ANY(@decky_ids::uuid[]) AND state
 
 -- name: GetRevisionByOperation :one
 SELECT * FROM decky_revisions WHERE operation_id = @operation_id;
+
+-- name: GetRevisionAt :one
+-- The revision of the decky of that name that was active at an instant, deckies that are gone included.
+SELECT r.* FROM decky_revisions r JOIN deckies d ON d.id = r.decky_id
+WHERE d.scope = @scope AND d.name = @name AND NOT r.removed
+  AND r.activated_at <= @at AND (r.closed_at IS NULL OR r.closed_at > @at)
+ORDER BY r.activated_at DESC
+LIMIT 1;
+
+-- name: GetRevisionByNumber :one
+SELECT * FROM decky_revisions WHERE decky_id = @decky_id AND number = @number;
+
+-- name: ListRevisions :many
+-- Newest first; revisions that never became active are not part of a decky's past.
+SELECT r.*, o.kind, o.actor FROM decky_revisions r JOIN operations o ON o.id = r.operation_id
+WHERE r.decky_id = @decky_id AND r.activated_at IS NOT NULL AND r.number < @before_number
+ORDER BY r.number DESC
+LIMIT @max_rows;
+
+-- name: SetExpiry :exec
+-- In the active and the pending revision alike: a change that is under way keeps the new time.
+UPDATE revision_services SET expires_at = @expires_at, expiry_id = @expiry_id
+WHERE name = @name AND revision_id IN (SELECT id FROM decky_revisions WHERE decky_id = @decky_id AND state IN ('active', 'pending'));
+
+-- name: ListExpiries :many
+SELECT d.scope, d.id AS decky_id, d.name AS decky_name, s.name, s.expires_at, s.expiry_id
+FROM revision_services s JOIN decky_revisions r ON r.id = s.revision_id JOIN deckies d ON d.id = r.decky_id
+WHERE r.state = 'active' AND s.expires_at <= @before AND d.deleted_at IS NULL
+ORDER BY s.expires_at
+LIMIT @max_rows;
+
+-- name: GetExpiry :one
+SELECT s.expires_at, s.expiry_id FROM revision_services s JOIN decky_revisions r ON r.id = s.revision_id
+WHERE r.decky_id = @decky_id AND r.state = 'active' AND s.name = @name AND s.expires_at IS NOT NULL;
 
 -- name: ListRevisionServices :many
 SELECT * FROM revision_services WHERE revision_id = ANY(@revision_ids::uuid[]) ORDER BY revision_id, position;

@@ -58,7 +58,7 @@ func build(c client.Client, queue string, o worker.Options) Worker {
 }
 
 // Control returns a worker for the control queue. Any number may run.
-func Control(c client.Client, m *activities.Mutation, s *activities.Scope) Worker {
+func Control(c client.Client, m *activities.Mutation, s *activities.Scope, x *activities.Expiry) Worker {
 	w := build(c, workflows.ControlQueue, worker.Options{
 		StickyScheduleToStartTimeout:     stickyTimeout,
 		MaxConcurrentWorkflowTaskPollers: 4,
@@ -66,6 +66,7 @@ func Control(c client.Client, m *activities.Mutation, s *activities.Scope) Worke
 	RegisterWorkflows(w.w)
 	w.w.RegisterActivity(m)
 	w.w.RegisterActivity(s)
+	w.w.RegisterActivity(x)
 	return w
 }
 
@@ -76,6 +77,7 @@ func RegisterWorkflows(r interface {
 ) {
 	r.RegisterWorkflowWithOptions(workflows.Scope, workflow.RegisterOptions{Name: workflows.ScopeType})
 	r.RegisterWorkflowWithOptions(workflows.Mutation, workflow.RegisterOptions{Name: workflows.MutationType})
+	r.RegisterWorkflowWithOptions(workflows.TemporaryService, workflow.RegisterOptions{Name: workflows.TemporaryServiceType})
 	r.RegisterWorkflowWithOptions(workflows.Observe, workflow.RegisterOptions{Name: workflows.ObserveType})
 }
 

@@ -37,6 +37,10 @@ func Mutation(ctx workflow.Context, in MutationInput) (MutationResult, error) {
 	state, f := m.run(ctx)
 	m.tellScope(ctx)
 	m.describe(ctx, state, f)
+	if state == operation.Succeeded {
+		safe, _ := workflow.NewDisconnectedContext(ctx)
+		startExpiries(safe, m.begun.Expiries)
+	}
 	switch {
 	case state == operation.Cancelled:
 		return MutationResult{}, temporal.NewCanceledError()
@@ -84,19 +88,30 @@ func (m *mutation) run(ctx workflow.Context) (operation.State, *fault.Error) {
 
 // forward converges and activates. Cancelling is honoured until activate decides.
 func (m *mutation) forward(ctx, safe workflow.Context) *fault.Error {
-	converge := activities.ConvergeInput{DeckyID: m.begun.DeckyID, OperationID: m.in.OperationID}
-	options := touchDecoys(ctx, m.queue, m.title, convergeLimit)
-	if err := workflow.ExecuteActivity(options, runtime.Converge, converge).Get(ctx, nil); err != nil {
-		if temporal.IsCanceledError(err) {
-			return operation.CancelledFault()
-		}
-		return temporalfault.Unwrap(err)
+	if f := m.converge(ctx); f != nil {
+		return f
 	}
 	activate := activities.OperationInput{OperationID: m.in.OperationID}
 	if err := workflow.ExecuteActivity(mustWrite(safe, "activate: "+m.title), lane.Activate, activate).Get(safe, nil); err != nil {
 		return temporalfault.Unwrap(err)
 	}
 	return nil
+}
+
+func (m *mutation) converge(ctx workflow.Context) *fault.Error {
+	if m.begun.Unaffected {
+		return nil
+	}
+	in := activities.ConvergeInput{DeckyID: m.begun.DeckyID, OperationID: m.in.OperationID}
+	options := touchDecoys(ctx, m.queue, m.title, convergeLimit)
+	err := workflow.ExecuteActivity(options, runtime.Converge, in).Get(ctx, nil)
+	switch {
+	case err == nil:
+		return nil
+	case temporal.IsCanceledError(err):
+		return operation.CancelledFault()
+	}
+	return temporalfault.Unwrap(err)
 }
 
 // undo discards the pending revision and brings the decoys back to the active one, in a context nobody can cancel.
@@ -118,9 +133,10 @@ func (m *mutation) undo(safe workflow.Context, cause *fault.Error) (operation.St
 	return end.State, cause
 }
 
-// convergeBack reports whether the decoys are as they were. A repair has no way back: what failed is what it aims at.
+// convergeBack reports whether the decoys are as they were. A repair has no way back: what failed is what it aims at. What
+// does not concern decoys left them as they were.
 func (m *mutation) convergeBack(safe workflow.Context) bool {
-	if m.begun.Kind == operation.Reconcile {
+	if m.begun.Kind == operation.Reconcile || m.begun.Unaffected {
 		return true
 	}
 	in := activities.ConvergeInput{DeckyID: m.begun.DeckyID, OperationID: m.in.OperationID, Undo: true}

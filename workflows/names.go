@@ -19,11 +19,14 @@ const (
 	ScopeType    = "Scope"
 	MutationType = "Mutation"
 	ObserveType  = "Observe"
+
+	TemporaryServiceType = "TemporaryService"
 )
 
 const (
 	scopePrefix    = "scope/"
 	mutationPrefix = "mutation/"
+	expiryPrefix   = "expiry/"
 )
 
 // ScopeID returns the workflow id of a scope's sequencer: "scope/fleet" or "scope/topology/<uuid>".
@@ -39,3 +42,6 @@ func MutationID(operation uuid.UUID) string { return mutationPrefix + operation.
 
 // ObserveScheduleID returns the id of the schedule that lets a host's observer look at everything.
 func ObserveScheduleID(hostID string) string { return "observe/" + hostID }
+
+// ExpiryID returns the workflow id of the timer that waits for the end of a temporary service.
+func ExpiryID(id uuid.UUID) string { return expiryPrefix + id.String() }

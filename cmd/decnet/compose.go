@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/decnet/decnet/activities"
 	"github.com/decnet/decnet/db"
 	"github.com/decnet/decnet/internal/compose"
 	"github.com/decnet/decnet/internal/config"
@@ -58,16 +59,26 @@ func renderCompose(ctx context.Context, cfg config.Config, scope string) ([]byte
 		return nil, err
 	}
 	defer store.Close()
-	installation, err := store.Installation(ctx)
+	p := &process{cfg: cfg, store: store}
+	return p.compose(ctx, scope, nil)
+}
+
+// composeWith renders the compose file of a decky's scope with the decky as given.
+func (p *process) composeWith(ctx context.Context, d decky.Decky) ([]byte, error) {
+	return p.compose(ctx, d.Scope, &d)
+}
+
+// compose renders the compose file of a scope from the active revisions, one decky replaced when with is given.
+func (p *process) compose(ctx context.Context, scope string, with *decky.Decky) ([]byte, error) {
+	installation, err := p.store.Installation(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cfg: cfg, store: store}
 	desired, err := p.desired(ctx, scope)
 	if err != nil {
 		return nil, err
 	}
-	decoy, err := cfg.DecoyPath()
+	decoy, err := p.cfg.DecoyPath()
 	if err != nil {
 		return nil, err
 	}
@@ -75,12 +86,15 @@ func renderCompose(ctx context.Context, cfg config.Config, scope string) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	files, err := dockerruntime.NewFiles(filepath.Join(cfg.DataDir, "decoys"), cfg.ArtifactsRoot)
+	files, err := dockerruntime.NewFiles(filepath.Join(p.cfg.DataDir, "decoys"), p.cfg.ArtifactsRoot)
 	if err != nil {
 		return nil, err
 	}
-	s := compose.Scope{Installation: installation.ID, Name: scope, Image: image, Network: composeNetwork(cfg)}
+	s := compose.Scope{Installation: installation.ID, Name: scope, Image: image, Network: composeNetwork(p.cfg)}
 	for _, d := range desired {
+		if with != nil && d.ID == with.ID {
+			d = activities.Desired(*with)
+		}
 		s.Deckies = append(s.Deckies, files.Decky(d))
 	}
 	slices.SortFunc(s.Deckies, func(a, b compose.Decky) int { return strings.Compare(a.Key, b.Key) })

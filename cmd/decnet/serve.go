@@ -36,6 +36,9 @@ func (p *process) workerRole() role {
 			Store: p.store, Box: p.box, Pool: p.pool, HostID: p.hostID, Now: time.Now,
 		}
 		scope := &activities.Scope{Store: p.store, Temporal: p.temporal, MutationID: workflows.MutationID}
+		expiry := &activities.Expiry{
+			Store: p.store, Accept: p.dispatcher.Accept, Hash: p.dispatcher.RequestHash, Now: time.Now,
+		}
 		polls, recovered := make(chan struct{}), make(chan struct{}, 1)
 		rec := &recovery.Recovery{
 			Store: p.store, Temporal: p.temporal, Namespace: p.cfg.TemporalNamespace, Dispatcher: p.dispatcher,
@@ -47,7 +50,9 @@ func (p *process) workerRole() role {
 			},
 		}
 		g, gctx := errgroup.WithContext(ctx)
-		g.Go(func() error { return worker.Control(p.temporal, mutation, scope).Run(gctx, func() { close(polls) }) })
+		g.Go(func() error {
+			return worker.Control(p.temporal, mutation, scope, expiry).Run(gctx, func() { close(polls) })
+		})
 		g.Go(func() error { return rec.Run(gctx) })
 		g.Go(func() error { return whenAll(gctx, ready, polls, recovered) })
 		return g.Wait()

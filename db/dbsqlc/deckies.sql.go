@@ -145,6 +145,86 @@ func (q *Queries) GetDeckyByName(ctx context.Context, arg GetDeckyByNameParams) 
 	return i, err
 }
 
+const getExpiry = `-- name: GetExpiry :one
+SELECT s.expires_at, s.expiry_id FROM revision_services s JOIN decky_revisions r ON r.id = s.revision_id
+WHERE r.decky_id = $1 AND r.state = 'active' AND s.name = $2 AND s.expires_at IS NOT NULL
+`
+
+type GetExpiryParams struct {
+	DeckyID uuid.UUID
+	Name    string
+}
+
+type GetExpiryRow struct {
+	ExpiresAt *time.Time
+	ExpiryID  *uuid.UUID
+}
+
+func (q *Queries) GetExpiry(ctx context.Context, arg GetExpiryParams) (GetExpiryRow, error) {
+	row := q.db.QueryRow(ctx, getExpiry, arg.DeckyID, arg.Name)
+	var i GetExpiryRow
+	err := row.Scan(&i.ExpiresAt, &i.ExpiryID)
+	return i, err
+}
+
+const getRevisionAt = `-- name: GetRevisionAt :one
+SELECT r.id, r.decky_id, r.number, r.state, r.operation_id, r.removed, r.created_at, r.activated_at, r.closed_at FROM decky_revisions r JOIN deckies d ON d.id = r.decky_id
+WHERE d.scope = $1 AND d.name = $2 AND NOT r.removed
+  AND r.activated_at <= $3 AND (r.closed_at IS NULL OR r.closed_at > $3)
+ORDER BY r.activated_at DESC
+LIMIT 1
+`
+
+type GetRevisionAtParams struct {
+	Scope string
+	Name  string
+	At    *time.Time
+}
+
+// The revision of the decky of that name that was active at an instant, deckies that are gone included.
+func (q *Queries) GetRevisionAt(ctx context.Context, arg GetRevisionAtParams) (DeckyRevision, error) {
+	row := q.db.QueryRow(ctx, getRevisionAt, arg.Scope, arg.Name, arg.At)
+	var i DeckyRevision
+	err := row.Scan(
+		&i.ID,
+		&i.DeckyID,
+		&i.Number,
+		&i.State,
+		&i.OperationID,
+		&i.Removed,
+		&i.CreatedAt,
+		&i.ActivatedAt,
+		&i.ClosedAt,
+	)
+	return i, err
+}
+
+const getRevisionByNumber = `-- name: GetRevisionByNumber :one
+SELECT id, decky_id, number, state, operation_id, removed, created_at, activated_at, closed_at FROM decky_revisions WHERE decky_id = $1 AND number = $2
+`
+
+type GetRevisionByNumberParams struct {
+	DeckyID uuid.UUID
+	Number  int32
+}
+
+func (q *Queries) GetRevisionByNumber(ctx context.Context, arg GetRevisionByNumberParams) (DeckyRevision, error) {
+	row := q.db.QueryRow(ctx, getRevisionByNumber, arg.DeckyID, arg.Number)
+	var i DeckyRevision
+	err := row.Scan(
+		&i.ID,
+		&i.DeckyID,
+		&i.Number,
+		&i.State,
+		&i.OperationID,
+		&i.Removed,
+		&i.CreatedAt,
+		&i.ActivatedAt,
+		&i.ClosedAt,
+	)
+	return i, err
+}
+
 const getRevisionByOperation = `-- name: GetRevisionByOperation :one
 SELECT id, decky_id, number, state, operation_id, removed, created_at, activated_at, closed_at FROM decky_revisions WHERE operation_id = $1
 `
@@ -296,8 +376,8 @@ func (q *Queries) InsertRevision(ctx context.Context, arg InsertRevisionParams) 
 }
 
 const insertRevisionService = `-- name: InsertRevisionService :exec
-INSERT INTO revision_services (revision_id, position, name, config, saved_config, revision, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO revision_services (revision_id, position, name, config, saved_config, revision, expires_at, expiry_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 `
 
 type InsertRevisionServiceParams struct {
@@ -308,6 +388,7 @@ type InsertRevisionServiceParams struct {
 	SavedConfig json.RawMessage
 	Revision    int32
 	ExpiresAt   *time.Time
+	ExpiryID    *uuid.UUID
 }
 
 func (q *Queries) InsertRevisionService(ctx context.Context, arg InsertRevisionServiceParams) error {
@@ -319,6 +400,7 @@ func (q *Queries) InsertRevisionService(ctx context.Context, arg InsertRevisionS
 		arg.SavedConfig,
 		arg.Revision,
 		arg.ExpiresAt,
+		arg.ExpiryID,
 	)
 	return err
 }
@@ -471,8 +553,57 @@ func (q *Queries) ListEndpoints(ctx context.Context, deckyIds []uuid.UUID) ([]De
 	return items, nil
 }
 
+const listExpiries = `-- name: ListExpiries :many
+SELECT d.scope, d.id AS decky_id, d.name AS decky_name, s.name, s.expires_at, s.expiry_id
+FROM revision_services s JOIN decky_revisions r ON r.id = s.revision_id JOIN deckies d ON d.id = r.decky_id
+WHERE r.state = 'active' AND s.expires_at <= $1 AND d.deleted_at IS NULL
+ORDER BY s.expires_at
+LIMIT $2
+`
+
+type ListExpiriesParams struct {
+	Before  *time.Time
+	MaxRows int32
+}
+
+type ListExpiriesRow struct {
+	Scope     string
+	DeckyID   uuid.UUID
+	DeckyName string
+	Name      string
+	ExpiresAt *time.Time
+	ExpiryID  *uuid.UUID
+}
+
+func (q *Queries) ListExpiries(ctx context.Context, arg ListExpiriesParams) ([]ListExpiriesRow, error) {
+	rows, err := q.db.Query(ctx, listExpiries, arg.Before, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListExpiriesRow{}
+	for rows.Next() {
+		var i ListExpiriesRow
+		if err := rows.Scan(
+			&i.Scope,
+			&i.DeckyID,
+			&i.DeckyName,
+			&i.Name,
+			&i.ExpiresAt,
+			&i.ExpiryID,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listRevisionServices = `-- name: ListRevisionServices :many
-SELECT revision_id, position, name, config, saved_config, revision, expires_at FROM revision_services WHERE revision_id = ANY($1::uuid[]) ORDER BY revision_id, position
+SELECT revision_id, position, name, config, saved_config, revision, expires_at, expiry_id FROM revision_services WHERE revision_id = ANY($1::uuid[]) ORDER BY revision_id, position
 `
 
 func (q *Queries) ListRevisionServices(ctx context.Context, revisionIds []uuid.UUID) ([]RevisionService, error) {
@@ -492,6 +623,67 @@ func (q *Queries) ListRevisionServices(ctx context.Context, revisionIds []uuid.U
 			&i.SavedConfig,
 			&i.Revision,
 			&i.ExpiresAt,
+			&i.ExpiryID,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listRevisions = `-- name: ListRevisions :many
+SELECT r.id, r.decky_id, r.number, r.state, r.operation_id, r.removed, r.created_at, r.activated_at, r.closed_at, o.kind, o.actor FROM decky_revisions r JOIN operations o ON o.id = r.operation_id
+WHERE r.decky_id = $1 AND r.activated_at IS NOT NULL AND r.number < $2
+ORDER BY r.number DESC
+LIMIT $3
+`
+
+type ListRevisionsParams struct {
+	DeckyID      uuid.UUID
+	BeforeNumber int32
+	MaxRows      int32
+}
+
+type ListRevisionsRow struct {
+	ID          uuid.UUID
+	DeckyID     uuid.UUID
+	Number      int32
+	State       string
+	OperationID uuid.UUID
+	Removed     bool
+	CreatedAt   time.Time
+	ActivatedAt *time.Time
+	ClosedAt    *time.Time
+	Kind        string
+	Actor       string
+}
+
+// Newest first; revisions that never became active are not part of a decky's past.
+func (q *Queries) ListRevisions(ctx context.Context, arg ListRevisionsParams) ([]ListRevisionsRow, error) {
+	rows, err := q.db.Query(ctx, listRevisions, arg.DeckyID, arg.BeforeNumber, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListRevisionsRow{}
+	for rows.Next() {
+		var i ListRevisionsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.DeckyID,
+			&i.Number,
+			&i.State,
+			&i.OperationID,
+			&i.Removed,
+			&i.CreatedAt,
+			&i.ActivatedAt,
+			&i.ClosedAt,
+			&i.Kind,
+			&i.Actor,
 		); err != nil {
 			return nil, err
 		}
@@ -631,6 +823,29 @@ type SetDeckyStateParams struct {
 
 func (q *Queries) SetDeckyState(ctx context.Context, arg SetDeckyStateParams) error {
 	_, err := q.db.Exec(ctx, setDeckyState, arg.State, arg.Reason, arg.ID)
+	return err
+}
+
+const setExpiry = `-- name: SetExpiry :exec
+UPDATE revision_services SET expires_at = $1, expiry_id = $2
+WHERE name = $3 AND revision_id IN (SELECT id FROM decky_revisions WHERE decky_id = $4 AND state IN ('active', 'pending'))
+`
+
+type SetExpiryParams struct {
+	ExpiresAt *time.Time
+	ExpiryID  *uuid.UUID
+	Name      string
+	DeckyID   uuid.UUID
+}
+
+// In the active and the pending revision alike: a change that is under way keeps the new time.
+func (q *Queries) SetExpiry(ctx context.Context, arg SetExpiryParams) error {
+	_, err := q.db.Exec(ctx, setExpiry,
+		arg.ExpiresAt,
+		arg.ExpiryID,
+		arg.Name,
+		arg.DeckyID,
+	)
 	return err
 }
 

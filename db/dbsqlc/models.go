@@ -138,6 +138,7 @@ type RevisionService struct {
 	SavedConfig json.RawMessage
 	Revision    int32
 	ExpiresAt   *time.Time
+	ExpiryID    *uuid.UUID
 }
 
 type RoleInstance struct {

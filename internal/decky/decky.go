@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,6 +17,19 @@ import (
 
 // FleetScope is the scope of deckies that belong to no topology.
 const FleetScope = "fleet"
+
+const topologyPrefix = "topology/"
+
+// TopologyScope is the scope of the deckies of a topology.
+func TopologyScope(id uuid.UUID) string { return topologyPrefix + id.String() }
+
+// TopologyOf returns the topology whose scope this is, nil for the fleet.
+func TopologyOf(scope string) *string {
+	if id, ok := strings.CutPrefix(scope, topologyPrefix); ok {
+		return &id
+	}
+	return nil
+}
 
 // State is what is known about a decky as a whole.
 type State string
@@ -64,8 +78,10 @@ type Service struct {
 	Config      service.Config
 	SavedConfig service.Config // nil when nothing is saved but not applied
 	// Revision is the number of the decky revision that last changed this decoy's input.
-	Revision  int
+	Revision int
+	// ExpiresAt is when the service is to be removed, nil for never; ExpiryID names that wish and is set with it.
 	ExpiresAt *time.Time
+	ExpiryID  uuid.UUID
 }
 
 // Endpoint is where a service can really be reached.
@@ -128,7 +144,7 @@ func AddService(services []Service, add Service) ([]Service, error) {
 func RemoveService(services []Service, name string) ([]Service, error) {
 	i := Find(services, name)
 	if i < 0 {
-		return nil, fault.New(fault.Conflict, "service_not_present", "the service is not on the decky")
+		return nil, notPresent()
 	}
 	return slices.Delete(slices.Clone(services), i, i+1), nil
 }

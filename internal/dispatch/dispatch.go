@@ -7,6 +7,7 @@ package dispatch
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -14,9 +15,12 @@ import (
 
 	"github.com/google/uuid"
 	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 
+	"github.com/decnet/decnet/activities"
 	"github.com/decnet/decnet/db"
+	"github.com/decnet/decnet/internal/decky"
 	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/operation"
 	"github.com/decnet/decnet/internal/secretbox"
@@ -194,6 +198,68 @@ func (d *Dispatcher) Cancel(ctx context.Context, id uuid.UUID) (operation.Operat
 		d.log.WarnContext(ctx, "cancelling waits until the operation's next step", "operation_id", id, "err", err)
 	}
 	return op, nil
+}
+
+// ChangeExpiry sets when a service is to be removed, nil for never, and wakes its timer. The operation op is recorded as
+// succeeded with the response. That Temporal does not answer is no error: the time is kept, and recovery starts the timer.
+func (d *Dispatcher) ChangeExpiry(ctx context.Context, op operation.Operation, at *time.Time, response any) error {
+	plain, err := json.Marshal(operation.Request{})
+	if err != nil {
+		return fmt.Errorf("encode request: %w", err)
+	}
+	sealed, err := d.box.Seal(plain, op.ID.String())
+	if err != nil {
+		return err
+	}
+	e, err := d.store.ChangeExpiry(ctx, op, sealed, at, response)
+	if err != nil {
+		return err
+	}
+	if err := d.wakeExpiry(ctx, e); err != nil {
+		d.log.WarnContext(ctx, "the end of a temporary service waits for recovery", "workflow_id", workflows.ExpiryID(e.ID), "err", err)
+	}
+	return nil
+}
+
+// wakeExpiry signals the timer of a service, starting it when the service is temporary now.
+func (d *Dispatcher) wakeExpiry(ctx context.Context, e decky.Expiry) error {
+	ctx, cancel := context.WithTimeout(ctx, submitLimit)
+	defer cancel()
+	if e.At.IsZero() {
+		err := d.temporal.SignalWorkflow(ctx, workflows.ExpiryID(e.ID), "", workflows.SignalExpiryChanged, nil)
+		var missing *serviceerror.NotFound
+		if errors.As(err, &missing) {
+			return nil
+		}
+		return unavailable(err)
+	}
+	installation, err := d.store.Installation(ctx)
+	if err != nil {
+		return err
+	}
+	options := expiryOptions(e, installation.Epoch)
+	_, err = d.temporal.SignalWithStartWorkflow(ctx, options.ID, workflows.SignalExpiryChanged, nil, options,
+		workflows.TemporaryService, activities.ExpireInput{Expiry: e})
+	return unavailable(err)
+}
+
+// EnsureExpiry starts the timer of a temporary service unless it runs.
+func (d *Dispatcher) EnsureExpiry(ctx context.Context, e decky.Expiry, epoch int) error {
+	_, err := d.temporal.ExecuteWorkflow(ctx, expiryOptions(e, epoch), workflows.TemporaryService, activities.ExpireInput{Expiry: e})
+	return unavailable(err)
+}
+
+func expiryOptions(e decky.Expiry, epoch int) client.StartWorkflowOptions {
+	return client.StartWorkflowOptions{
+		ID:                       workflows.ExpiryID(e.ID),
+		TaskQueue:                workflows.ControlQueue,
+		WorkflowTaskTimeout:      workflows.TaskTimeout,
+		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		WorkflowIDReusePolicy:    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+		TypedSearchAttributes:    workflows.ExpiryAttributes(e),
+		Memo:                     map[string]any{workflows.MemoEpoch: epoch},
+		StaticSummary:            workflows.ExpirySummary(e),
+	}
 }
 
 // Wait returns an operation once it ended, or as it is after the given time.

@@ -23,6 +23,10 @@ const (
 	DeleteDecky   Kind = "delete_decky"
 	AddService    Kind = "add_service"
 	RemoveService Kind = "remove_service"
+	SaveConfig    Kind = "save_config"
+	ApplyConfig   Kind = "apply_config"
+	SetExpiry     Kind = "set_expiry" // recorded, never run: it changes no decoy
+	Rollback      Kind = "rollback"
 	Reconcile     Kind = "reconcile"
 )
 
@@ -113,12 +117,30 @@ type Request struct {
 	Create *decky.Spec `json:"create,omitempty"`
 	Add    *AddRequest `json:"add,omitempty"`
 	Remove string      `json:"remove,omitempty"`
+	// Expired comes with Remove when the service's time is up: only the wish that was made then is carried out.
+	Expired   *ExpiredRequest   `json:"expired,omitempty"`
+	Configure *ConfigureRequest `json:"configure,omitempty"`
+	// Revision is the number to roll back to.
+	Revision int `json:"revision,omitempty"`
 }
 
 // AddRequest names a service and its validated configuration.
 type AddRequest struct {
+	Service   string         `json:"service"`
+	Config    service.Config `json:"config,omitempty"`
+	ExpiresAt *time.Time     `json:"expires_at,omitempty"`
+}
+
+// ConfigureRequest names a service and its configuration as submitted, masks included. Nil means the saved one.
+type ConfigureRequest struct {
 	Service string         `json:"service"`
-	Config  service.Config `json:"config,omitempty"`
+	Config  map[string]any `json:"config"`
+}
+
+// ExpiredRequest names the wish that made a service temporary, and its time.
+type ExpiredRequest struct {
+	ID uuid.UUID `json:"id"`
+	At time.Time `json:"at"`
 }
 
 // NotFound is the fault for an operation that is not there.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -72,6 +73,23 @@ func (d Definition) Masked(config Config) Config {
 		}
 	}
 	return shown
+}
+
+// Unmask returns a submitted configuration in which every secret that is Mask, as it is when a form is sent back, has its
+// current value again; one that has none is left out.
+func Unmask(d Definition, submitted map[string]any, current Config) map[string]any {
+	plain := maps.Clone(submitted)
+	for _, f := range d.Fields {
+		if !f.Secret || plain[f.Key] != Mask {
+			continue
+		}
+		if v, ok := current[f.Key]; ok {
+			plain[f.Key] = v
+		} else {
+			delete(plain, f.Key)
+		}
+	}
+	return plain
 }
 
 // Masked returns config as it may be shown to any reader; nothing of it is shown when the service is not in the registry.

@@ -39,12 +39,15 @@ const (
 	catchUp      = 10 * time.Second
 	maxOpen      = 10_000
 	selfChecks   = time.Hour
+	// expiriesAhead is how long before its end a temporary service is sure to have its timer.
+	expiriesAhead = 10 * time.Minute
 )
 
 // Dispatcher submits operations again and starts scopes.
 type Dispatcher interface {
 	Submit(ctx context.Context, op operation.Operation) error
 	EnsureScope(ctx context.Context, scope string, epoch int, highest int64) error
+	EnsureExpiry(ctx context.Context, e decky.Expiry, epoch int) error
 }
 
 // Recovery runs in every worker; the holder of a lock works. All fields but StateFile are required.
@@ -119,6 +122,9 @@ func (r *Recovery) Pass(ctx context.Context) (owed bool, err error) {
 		return true, err
 	}
 	if err := r.schedules(ctx); err != nil {
+		return true, err
+	}
+	if err := r.expiries(ctx, epoch); err != nil {
 		return true, err
 	}
 	owed, err = r.resubmit(ctx)
@@ -265,7 +271,8 @@ func (r *Recovery) endOldEpochs(ctx context.Context, epoch int) error {
 	if epoch == 1 {
 		return nil
 	}
-	query := fmt.Sprintf("WorkflowType IN ('%s', '%s') AND ExecutionStatus = 'Running'", workflows.ScopeType, workflows.MutationType)
+	query := fmt.Sprintf("WorkflowType IN ('%s', '%s', '%s') AND ExecutionStatus = 'Running'",
+		workflows.ScopeType, workflows.MutationType, workflows.TemporaryServiceType)
 	var page []byte
 	for {
 		list, err := r.Temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Query: query, NextPageToken: page})
@@ -359,6 +366,24 @@ func (r *Recovery) resubmit(ctx context.Context) (owed bool, err error) {
 		}
 	}
 	return len(ops) > 0, nil
+}
+
+// expiries makes sure that services whose end comes before a few more passes have their timers.
+func (r *Recovery) expiries(ctx context.Context, epoch int) error {
+	now, err := r.Store.Now(ctx)
+	if err != nil {
+		return err
+	}
+	due, err := r.Store.Expiries(ctx, now.Add(expiriesAhead), maxOpen)
+	if err != nil {
+		return err
+	}
+	for _, e := range due {
+		if err := r.Dispatcher.EnsureExpiry(ctx, e, epoch); err != nil {
+			return fmt.Errorf("start the timer of %s on decky %s: %w", e.Service, e.DeckyID, err)
+		}
+	}
+	return nil
 }
 
 // tidy removes what nobody needs any more.
