@@ -8,108 +8,110 @@ import (
 
 // The names of the edits.
 const (
-	OpAddLAN       = "add_lan"
-	OpRemoveLAN    = "remove_lan"
-	OpUpdateLAN    = "update_lan"
-	OpAddDecky     = "add_decky"
-	OpAttachDecky  = "attach_decky"
-	OpDetachDecky  = "detach_decky"
-	OpRemoveDecky  = "remove_decky"
-	OpUpdateDecky  = "update_decky"
-	maxPayloadSize = 256 << 10
+	OpAddLAN      = "add_lan"
+	OpRemoveLAN   = "remove_lan"
+	OpUpdateLAN   = "update_lan"
+	OpAddDecky    = "add_decky"
+	OpAttachDecky = "attach_decky"
+	OpDetachDecky = "detach_decky"
+	OpRemoveDecky = "remove_decky"
+	OpUpdateDecky = "update_decky"
 )
 
-// Op is one edit of a graph: one of the types below.
+// Op is one edit of a graph: one of the types below. Their fields LAN and Decky take a name or an id. DecodeOp reads them
+// from the payload of a request, where they go by the names in the comments.
 type Op interface {
 	// Op returns the name of the edit, such as "add_lan".
 	Op() string
 	apply(*edit) error
 }
 
-// AddLAN adds a LAN. Without a subnet it gets the lowest free /24 of the site's base.
+// AddLAN (name, subnet, is_dmz, x, y) adds a LAN. Without a subnet it gets the lowest free /24 of PendingBase or LiveBase.
 type AddLAN struct {
-	Name   string   `json:"name"`
-	Subnet *string  `json:"subnet"`
-	DMZ    bool     `json:"is_dmz"`
-	X      *float64 `json:"x"`
-	Y      *float64 `json:"y"`
+	Name   string
+	Subnet string
+	DMZ    bool
+	X, Y   *float64
 }
 
-// RemoveLAN removes a LAN; deckies that only visit it are detached.
+// RemoveLAN (name) removes a LAN; deckies that only visit it are detached. It is refused while the LAN is the home of a
+// decky, and in a pending topology only while it is the only LAN of one.
 type RemoveLAN struct {
-	LAN string `json:"name"`
+	LAN string
 }
 
-// UpdateLAN changes a LAN; what is nil stays.
+// UpdateLAN (name, patch, x, y) changes a LAN; what is nil stays.
 type UpdateLAN struct {
-	LAN   string    `json:"name"`
-	Patch *LANPatch `json:"patch"`
-	X     *float64  `json:"x"`
-	Y     *float64  `json:"y"`
+	LAN   string
+	Patch LANPatch
+	X, Y  *float64
 }
 
-// LANPatch is what may change in a LAN. Subnet and DMZ are frozen while the topology is live.
+// LANPatch (name, subnet, is_dmz) is what may change in a LAN. Subnet and DMZ are frozen while the topology is live. With
+// the subnet, deckies lose the addresses that do not fit into it and get others.
 type LANPatch struct {
-	Name   *string `json:"name"`
-	Subnet *string `json:"subnet"`
-	DMZ    *bool   `json:"is_dmz"`
+	Name   *string
+	Subnet *string
+	DMZ    *bool
 }
 
-// AddDecky adds a decky and its home edge. LAN may be empty while the topology is pending only; then the decky has no
+// AddDecky (name, lan, services, service_config, archetype, forwards_l3, ip, x, y) adds a decky and its home edge. LAN may be empty while the topology is pending only; then the decky has no
 // edge yet. Services nil means those of the archetype, and none without one.
 type AddDecky struct {
-	Name       string                    `json:"name"`
-	LAN        string                    `json:"lan"`
-	Services   []string                  `json:"services"`
-	Configs    map[string]service.Config `json:"service_config"`
-	Archetype  string                    `json:"archetype"`
-	ForwardsL3 bool                      `json:"forwards_l3"`
-	IP         string                    `json:"ip"`
-	X          *float64                  `json:"x"`
-	Y          *float64                  `json:"y"`
+	Name       string
+	LAN        string
+	Services   []string
+	Configs    map[string]service.Config
+	Archetype  string
+	ForwardsL3 bool
+	IP         string
+	X, Y       *float64
 }
 
-// AttachDecky makes a decky a member of one more LAN.
+// AttachDecky (decky, lan, ip, forwards_l3) makes a decky a member of one more LAN.
 type AttachDecky struct {
-	Decky      string `json:"decky"`
-	LAN        string `json:"lan"`
-	IP         string `json:"ip"`
-	ForwardsL3 bool   `json:"forwards_l3"`
+	Decky      string
+	LAN        string
+	IP         string
+	ForwardsL3 bool
 	// Bridge is whether the edge is a bridge; nil means that it is unless it is the decky's first. Live edits always
 	// make a bridge.
-	Bridge *bool `json:"-"`
+	Bridge *bool
 }
 
-// DetachDecky ends a membership: never that of the home LAN while the topology is live.
+// DetachDecky (decky, lan) ends a membership: never that of the home LAN while the topology is live.
 type DetachDecky struct {
-	Decky string `json:"decky"`
-	LAN   string `json:"lan"`
+	Decky string
+	LAN   string
 }
 
-// RemoveDecky removes a decky with its edges.
+// RemoveDecky (decky) removes a decky with its edges.
 type RemoveDecky struct {
-	Decky string `json:"decky"`
+	Decky string
 }
 
-// UpdateDecky changes a decky; what is nil stays. Services is the complete new list: a service that is not in it goes,
+// UpdateDecky (decky, patch, services, x, y, force) changes a decky; what is nil stays. Services is the complete new list: a service that is not in it goes,
 // with its configuration.
 type UpdateDecky struct {
-	Decky    string      `json:"decky"`
-	Patch    *DeckyPatch `json:"patch"`
-	Services *[]string   `json:"services"`
-	X        *float64    `json:"x"`
-	Y        *float64    `json:"y"`
+	Decky    string
+	Patch    DeckyPatch
+	Services *[]string
+	X, Y     *float64
 	// Force confirms a flip of forwards_l3 on a live topology, which ends every session on the decky.
-	Force bool `json:"force"`
+	Force bool
 }
 
-// DeckyPatch is merged shallowly: a key that is given replaces the whole value.
+// DeckyPatch (name, archetype, forwards_l3, ips_by_lan, service_config) is merged shallowly: what is given replaces the
+// whole value.
 type DeckyPatch struct {
-	Name       *string                    `json:"name"` // frozen while the topology is live
-	Archetype  *string                    `json:"archetype"`
-	ForwardsL3 *bool                      `json:"forwards_l3"`
-	IPs        *Addresses                 `json:"ips_by_lan"`
-	Configs    *map[string]service.Config `json:"service_config"`
+	Name      *string // frozen while the topology is live
+	Archetype *string
+	// ForwardsL3 needs Force while the topology is live, and to be turned on there a home in the DMZ.
+	ForwardsL3 *bool
+	// IPs replaces the declared addresses; LANs that are missing get an address again.
+	IPs *[]Address
+	// Configs replaces those of all services; one that is missing falls back to its defaults.
+	Configs *map[string]service.Config
 }
 
 // Site is what an edit needs to know beyond its graph.

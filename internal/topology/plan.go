@@ -34,15 +34,16 @@ func Networks(id uuid.UUID, g Graph) ([]Network, error) {
 		networks = append(networks, n)
 	}
 	slices.SortFunc(networks, func(a, b Network) int {
-		if a.Internal != b.Internal {
-			if b.Internal {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Compare(a.Name, b.Name)
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Name, b.Name))
 	})
 	return networks, nil
+}
+
+func rank(n Network) int {
+	if n.Internal {
+		return 1
+	}
+	return 0
 }
 
 func network(id uuid.UUID, l LAN) (Network, error) {
@@ -63,14 +64,15 @@ func Attachments(id uuid.UUID, g Graph, d Decky) ([]runtime.Attachment, error) {
 	var list []runtime.Attachment
 	for _, e := range g.EdgesOf(d.ID) {
 		l, ok := g.LAN(e.LANID)
-		if !ok {
+		if !ok || slices.ContainsFunc(list, func(a runtime.Attachment) bool { return a.Bridge == BridgeName(id, l.ID) }) {
 			continue
 		}
 		n, err := network(id, l)
 		if err != nil {
 			return nil, err
 		}
-		ip, err := netip.ParseAddr(d.Address(l.Name))
+		declared, _ := d.Address(l.Name)
+		ip, err := netip.ParseAddr(declared)
 		if err != nil || !isHost(n.Subnet, ip) {
 			return nil, fault.New(fault.Conflict, "address_missing", "%s has no address in %s", d.Name, l.Name)
 		}

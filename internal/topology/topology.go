@@ -144,17 +144,21 @@ func (g Graph) Home(deckyID uuid.UUID) (LAN, bool) {
 	if len(edges) == 0 {
 		return LAN{}, false
 	}
-	home, ok := find(edges, func(e Edge) bool { return !e.Bridge })
-	if !ok {
-		home = edges[0]
-	}
-	return g.LAN(home.LANID)
+	return g.LAN(homeEdge(edges).LANID)
 }
 
-// Address returns what the decky declares for a LAN, or "".
-func (d Decky) Address(lan string) string {
-	a, _ := find(d.IPs, func(a Address) bool { return a.LAN == lan })
-	return a.IP
+// homeEdge returns that of a decky's edges which leads home; there must be one.
+func homeEdge(edges []Edge) Edge {
+	if home, ok := find(edges, func(e Edge) bool { return !e.Bridge }); ok {
+		return home
+	}
+	return edges[0]
+}
+
+// Address returns what the decky declares for a LAN, and whether it declares anything.
+func (d Decky) Address(lan string) (string, bool) {
+	a, ok := find(d.IPs, func(a Address) bool { return a.LAN == lan })
+	return a.IP, ok
 }
 
 func find[T any](list []T, match func(T) bool) (T, bool) {
