@@ -98,15 +98,24 @@ var (
 	reservedNames = []string{"events", "services", "archetypes", "deploy"}
 )
 
-// CheckFleetName returns an Unprocessable fault (decky_name_invalid) unless name may be given to a fleet decky. A name
-// that looks like a topology decky's key is refused: the two would share artifact folders.
-func CheckFleetName(name string) error {
+// CheckName returns an Unprocessable fault (decky_name_invalid) unless name may be given to a decky of a topology.
+func CheckName(name string) error {
 	switch {
 	case !namePattern.MatchString(name):
 		return badName("must start with a lower-case letter or digit and hold only those and hyphens, at most 63")
 	case slices.Contains(reservedNames, name):
 		return badName("is reserved")
-	case uuidPrefix.MatchString(name):
+	}
+	return nil
+}
+
+// CheckFleetName is CheckName for a fleet decky: a name that looks like a topology decky's key is refused as well,
+// because the two would share artifact folders.
+func CheckFleetName(name string) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	if uuidPrefix.MatchString(name) {
 		return badName("must not start with eight hexadecimal digits and a hyphen")
 	}
 	return nil

@@ -22,9 +22,27 @@ type Decky struct {
 	Hostname string // cosmetic host name, the only name shown to attackers
 	Distro   string
 	NmapOS   string
-	IP       netip.Addr
+	IP       netip.Addr // in a topology that of the home LAN
 	Services []Service
 	Removed  bool
+
+	// Networks are those of a topology that the decky is on, its home first; empty in the fleet, which has one network.
+	// A base is replaced when its home changes; it joins and leaves the others while it runs.
+	Networks []Attachment
+	// ForwardsL3 makes the decky a router between its networks.
+	ForwardsL3 bool
+	// Publish are ports of the decky that the host offers under the same numbers.
+	Publish []Port
+}
+
+// Attachment is one network of a topology and the address that a decky has on it.
+type Attachment struct {
+	Name     string // the engine's name of the network
+	Bridge   string // name of its interface on the host
+	Subnet   netip.Prefix
+	Gateway  netip.Addr
+	Internal bool // the engine gives it no way out of the host
+	IP       netip.Addr
 }
 
 // Service is one desired decoy. Config is complete (defaults applied) and holds the decoy's own fake credentials.
