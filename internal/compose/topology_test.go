@@ -1,8 +1,10 @@
 package compose_test
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -144,4 +146,53 @@ func TestBaseHash_OfATopology(t *testing.T) {
 	d = s.Deckies[1]
 	d.Publish = []runtime.Port{{Protocol: "tcp", Number: 80}}
 	require.NotEqual(t, before, s.BaseHash(d))
+}
+
+// large is a topology of 200 deckies in 21 LANs with 600 services.
+func large() topology.Graph {
+	g := topology.Graph{LANs: []topology.LAN{{ID: uuid.New(), Name: "dmz", Subnet: "10.0.0.0/24", DMZ: true}}}
+	for i := range 200 {
+		if i%10 == 0 {
+			g.LANs = append(g.LANs, topology.LAN{ID: uuid.New(), Name: fmt.Sprintf("lan-%d", i/10), Subnet: fmt.Sprintf("10.0.%d.0/24", 1+i/10)})
+		}
+		d := topology.Decky{ID: uuid.New(), Name: fmt.Sprintf("decky-%03d", i), Services: []decky.Service{{Name: "ssh"}, {Name: "http"}, {Name: "redis"}}}
+		g.Deckies = append(g.Deckies, d)
+		g.Edges = append(g.Edges, topology.Edge{ID: uuid.New(), DeckyID: d.ID, LANID: g.LANs[len(g.LANs)-1].ID})
+		if i%10 == 0 {
+			g.Edges = append(g.Edges, topology.Edge{ID: uuid.New(), DeckyID: d.ID, LANID: g.LANs[0].ID, Bridge: true})
+		}
+	}
+	return g
+}
+
+func TestTopology_TwoHundredDeckiesInFarLessThanASecond(t *testing.T) {
+	t.Parallel()
+	g := large()
+	start := time.Now()
+	require.Empty(t, topology.Validate(topology.Hydrate(g)))
+	require.Less(t, time.Since(start), 250*time.Millisecond)
+}
+
+func BenchmarkTopology200(b *testing.B) {
+	g := large()
+	h := topology.Hydrate(g)
+	b.Run("validate", func(b *testing.B) {
+		for b.Loop() {
+			if len(topology.Validate(h)) > 0 {
+				b.Fatal("not valid")
+			}
+		}
+	})
+	b.Run("hydrate", func(b *testing.B) {
+		for b.Loop() {
+			topology.Hydrate(g)
+		}
+	})
+	b.Run("render", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := compose.YAML(ofGraph(h)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

@@ -71,8 +71,11 @@ func TestApply_UnknownReferences(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, live bool) {
 		for _, op := range []topology.Op{
-			topology.RemoveLAN{LAN: "x"}, topology.UpdateLAN{}, topology.AddDecky{Name: "d", LAN: "x"},
-			topology.AttachDecky{Decky: "gw", LAN: "DMZ"}, topology.DetachDecky{Decky: "gw"},
+			topology.RemoveLAN{LAN: "x"},
+			topology.UpdateLAN{},
+			topology.AddDecky{Name: "d", LAN: "x"},
+			topology.AttachDecky{Decky: "gw", LAN: "DMZ"},
+			topology.DetachDecky{Decky: "gw"},
 		} {
 			mustNot(t, valid(), live, op, fault.Unprocessable, "unknown_lan")
 		}

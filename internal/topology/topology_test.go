@@ -79,6 +79,13 @@ func TestNames(t *testing.T) {
 	require.Equal(t, "0123abcd-web-01", topology.DeckyKey(topologyID, "web-01"))
 	require.Len(t, topology.DeckyKey(topologyID, strings.Repeat("a", 63)), 72)
 	require.Equal(t, "decnet_t_0123abcd_lan-00", topology.NetworkName(topologyID, "LAN-00"))
+	short, ok := topology.ShortIDFromNetwork("decnet_t_0123abcd_lan-00")
+	require.True(t, ok)
+	require.Equal(t, topology.ShortID(topologyID), short)
+	for _, bad := range []string{"", "decnet_t_0123abcd", "decnet_t_0123ABCD_x", "x_decnet_t_0123abcd_x", "bridge"} {
+		_, ok := topology.ShortIDFromNetwork(bad)
+		require.False(t, ok, bad)
+	}
 	scope := topology.ScopeName(topologyID)
 	require.Equal(t, "topology/0123abcd-0000-4000-8000-000000000001", scope)
 	back, ok := topology.IDFromScope(scope)
