@@ -315,12 +315,14 @@ func TestUpdateDecky_Config(t *testing.T) {
 	g, e := must(t, valid(), true, patch(map[string]service.Config{"http": {"response_code": 404.0}, "redis": nil}))
 	require.Equal(t, service.Config{"response_code": int64(404)}, g.Deckies[1].Services[0].Config)
 	require.Equal(t, []topology.Change{{Decky: mid, Services: []string{"http"}}}, e.Converge)
+	g.Deckies[1].Services[0].SavedConfig = service.Config{"fake_app": "tomcat"}
 	g.Deckies[1].Services[0].Config["response_code"] = 404.0 // as a store gives it back
 	same, e := must(t, g, true, patch(map[string]service.Config{"http": {"response_code": "404"}}))
 	require.Zero(t, e)
 	require.Equal(t, g, same)
 	g, e = must(t, g, true, patch(map[string]service.Config{}))
 	require.Empty(t, g.Deckies[1].Services[0].Config, "the patch is shallow: what is not in it is gone")
+	require.Nil(t, g.Deckies[1].Services[0].SavedConfig, "what was saved for another configuration goes with it")
 	require.Len(t, e.Converge, 1)
 	both(t, func(t *testing.T, live bool) {
 		mustNot(t, valid(), live, patch(map[string]service.Config{"http": {"response_code": "eighty"}}), fault.Unprocessable, "config_invalid")
@@ -349,6 +351,8 @@ func TestUpdateDecky_ForwardsL3(t *testing.T) {
 	require.True(t, g.Deckies[0].ForwardsL3)
 	g, _ = must(t, valid(), false, flip("mid", true, false))
 	require.True(t, g.Deckies[1].ForwardsL3, "a plan may have inner routers")
+	_, e = must(t, g, true, flip("mid", false, true))
+	require.Equal(t, []topology.Change{{Decky: mid, Base: true}}, e.Converge)
 }
 
 func TestUpdateDecky_Addresses(t *testing.T) {
@@ -401,6 +405,9 @@ func TestApply_WhatIsWrongCanBeRepaired(t *testing.T) {
 		require.Equal(t, topology.ServiceCfgUndeclared, topology.Blocking(topology.Validate(after))[1].Code)
 		after, _ = must(t, after, live, topology.UpdateDecky{Decky: "mid", Patch: topology.DeckyPatch{Configs: &map[string]service.Config{}}})
 		require.Len(t, topology.Validate(after), 1, "but for the LAN that nobody is in")
+		declared, _ := must(t, g, live, topology.UpdateDecky{Decky: "mid", Services: &[]string{"ssh"}})
+		require.Empty(t, declared.Deckies[1].Undeclared)
+		require.Equal(t, service.Config{}, declared.Deckies[1].Services[0].Config)
 		requireInvalid(t, g, live, topology.AddDecky{Name: "gw", LAN: "dmz"}, topology.DeckyNameDup)
 	})
 }
