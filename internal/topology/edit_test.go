@@ -156,6 +156,11 @@ func TestRemoveLAN(t *testing.T) {
 	require.Equal(t, []topology.Address{{LAN: "dmz", IP: "10.0.0.3"}}, after.Deckies[1].IPs)
 
 	g = valid()
+	declare(&g, 0, "inner", "10.0.1.9") // without being a member
+	after, _ = must(t, g, false, topology.RemoveLAN{LAN: "inner"})
+	require.Len(t, after.Deckies[0].IPs, 1)
+
+	g = valid()
 	g.Edges, g.Deckies = nil, nil
 	requireInvalid(t, g, true, topology.RemoveLAN{LAN: "dmz"}, topology.DMZMissing)
 }
