@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -63,6 +64,8 @@ type BeginResult struct {
 	Title   string          `json:"title"` // "add ssh to web-01"
 	// Unaffected: no decoy has to change, go on with Activate.
 	Unaffected bool `json:"unaffected,omitempty"`
+	// Topology: the operation is on a whole topology.
+	Topology bool `json:"topology,omitempty"`
 	// Expiries are the ends of services that this operation makes temporary.
 	Expiries []decky.Expiry `json:"expiries,omitempty"`
 }
@@ -115,10 +118,14 @@ func (m *Mutation) begin(ctx context.Context, tx *db.Tx, in BeginInput) (BeginRe
 	if err != nil {
 		return BeginResult{}, err
 	}
-	if out.Expiries, err = m.write(ctx, tx, op, request); err != nil {
+	if op.Kind.OfTopology() {
+		out.Unaffected, err = m.writeTopology(ctx, tx, op, request)
+	} else {
+		out.Unaffected, out.Expiries, err = m.write(ctx, tx, op, request)
+	}
+	if err != nil {
 		return BeginResult{}, err
 	}
-	out.Unaffected = op.Kind == operation.SaveConfig
 	now := m.Now()
 	for _, step := range []operation.Step{operation.Validate, operation.Persist} {
 		record := operation.StepRecord{Name: step, State: operation.StepSucceeded, StartedAt: started, EndedAt: &now}
@@ -157,6 +164,9 @@ func (m *Mutation) refuse(ctx context.Context, id uuid.UUID, f *fault.Error) (Be
 		if err := tx.RecordStep(ctx, id, record); err != nil {
 			return err
 		}
+		if err := m.announceRefusal(ctx, tx, op, f); err != nil {
+			return err
+		}
 		return tx.EndOperation(ctx, id, operation.Refused, f, nil)
 	})
 	return out, err
@@ -174,8 +184,13 @@ func ended(out BeginResult, state operation.State, f *fault.Error) BeginResult {
 func (m *Mutation) describe(op operation.Operation) BeginResult {
 	out := BeginResult{
 		Outcome: Begun, Kind: op.Kind, DeckyID: op.DeckyID, HostID: m.HostID, Decky: op.Decky, Service: op.Service, Actor: op.Actor,
+		Topology: op.Kind.OfTopology(),
 	}
-	switch op.Kind {
+	if out.Topology {
+		out.Title = strings.ReplaceAll(string(op.Kind), "_", " ") + " in " + op.Scope
+		return out
+	}
+	switch op.Kind { //nolint:exhaustive // those of topologies have their title
 	case operation.CreateDecky:
 		out.Title = "create decky " + op.Decky
 	case operation.DeleteDecky:
@@ -210,33 +225,54 @@ func (m *Mutation) open(id uuid.UUID, sealed []byte) (operation.Request, error) 
 	return request, nil
 }
 
-// write puts the operation's wish into the database and returns the ends of services it makes temporary.
-func (m *Mutation) write(ctx context.Context, tx *db.Tx, op operation.Operation, request operation.Request) ([]decky.Expiry, error) {
+// write puts the wish of an operation on one decky into the database. It reports whether no decoy is concerned, and returns
+// the ends of services it makes temporary.
+func (m *Mutation) write(
+	ctx context.Context, tx *db.Tx, op operation.Operation, request operation.Request,
+) (unaffected bool, ends []decky.Expiry, err error) {
 	switch {
 	case op.Kind == operation.CreateDecky && request.Create != nil:
-		return nil, m.writeCreate(ctx, tx, op, *request.Create)
+		return false, nil, m.writeCreate(ctx, tx, op, *request.Create)
 	case op.Kind == operation.Reconcile:
-		return nil, m.writeReconcile(ctx, tx, op)
+		return false, nil, m.writeReconcile(ctx, tx, op)
+	}
+	if err := m.admit(ctx, tx, op.Scope); err != nil {
+		return false, nil, err
 	}
 	d, err := tx.LockDecky(ctx, op.DeckyID)
 	if err != nil {
-		return nil, err
+		return false, nil, err
 	}
 	if d.Removed { // its creation was never finished
-		return nil, decky.NotFound()
+		return false, nil, decky.NotFound()
 	}
 	number, err := tx.NextRevision(ctx, d.ID)
 	if err != nil {
-		return nil, err
+		return false, nil, err
 	}
 	next, err := m.change(ctx, tx, op, request, d, number)
 	if err != nil {
-		return nil, err
+		return false, nil, err
 	}
 	if err := tx.AddPendingRevision(ctx, op.ID, d.ID, number, op.Kind == operation.DeleteDecky, next); err != nil {
-		return nil, err
+		return false, nil, err
 	}
-	return newExpiries(d, next), tx.SetRevisions(ctx, op.ID, d.ID, &d.Revision, &number)
+	return d.Planned || op.Kind == operation.SaveConfig, newExpiries(d, next), tx.SetRevisions(ctx, op.ID, d.ID, &d.Revision, &number)
+}
+
+// admit refuses changes of deckies of a topology that neither is a plan nor runs. The topology's version rises.
+func (m *Mutation) admit(ctx context.Context, tx *db.Tx, scope string) error {
+	if scope == decky.FleetScope {
+		return nil
+	}
+	t, err := lockTopology(ctx, tx, scope)
+	if err != nil {
+		return err
+	}
+	if !t.Status.Editable() && !t.Status.Live() {
+		return t.Status.Refused("changed")
+	}
+	return tx.BumpTopology(ctx, &t)
 }
 
 // change returns the services of an existing decky as the operation wants them in the revision with the given number.

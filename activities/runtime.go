@@ -14,7 +14,6 @@ import (
 	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/operation"
 	"github.com/decnet/decnet/internal/runtime"
-	"github.com/decnet/decnet/internal/service"
 	"github.com/decnet/decnet/internal/temporalfault"
 )
 
@@ -66,15 +65,21 @@ func (r *Runtime) converge(ctx context.Context, id uuid.UUID, steps *stepper) er
 	if err := r.Runtime.Prepare(ctx); err != nil {
 		return err
 	}
-	d, err := r.Store.Desired(ctx, id)
+	want, err := r.desired(ctx, id)
 	if err != nil {
 		return err
 	}
 	steps.to(ctx, operation.Converge)
-	endpoints, err := r.Runtime.Converge(ctx, Desired(d), runtime.Hooks{
-		Progress:  func(step string) { steps.to(ctx, operation.Step(step)) },
-		SelfCheck: r.selfCheck,
-	})
+	if err := r.networks(ctx, want); err != nil {
+		return err
+	}
+	return r.reach(ctx, want, func(step string) { steps.to(ctx, operation.Step(step)) })
+}
+
+// reach makes the decoys of one decky match and records where they are reached.
+func (r *Runtime) reach(ctx context.Context, want runtime.Decky, progress func(step string)) error {
+	id := want.ID
+	endpoints, err := r.Runtime.Converge(ctx, want, runtime.Hooks{Progress: progress, SelfCheck: r.selfCheck})
 	if err != nil {
 		r.Log.WarnContext(ctx, "decky did not converge", "decky_id", id, "err", err)
 		return err
@@ -88,26 +93,6 @@ func (r *Runtime) converge(ctx context.Context, id uuid.UUID, steps *stepper) er
 
 func (r *Runtime) selfCheck(ctx context.Context, p runtime.Probe) error {
 	return r.Store.RecordSelfCheck(ctx, db.SelfCheck{DeckyID: p.DeckyID, Service: p.Service, Local: p.Local, Remote: p.Remote})
-}
-
-// Desired returns a decky in the form a runtime takes, the defaults of its services filled in. A service that is not in
-// the registry any more is left out.
-func Desired(d decky.Decky) runtime.Decky {
-	want := runtime.Decky{
-		ID: d.ID, Scope: d.Scope, Key: d.Key, Name: d.Name, Hostname: d.Hostname, Distro: d.Distro, NmapOS: d.NmapOS, IP: d.IP, Removed: d.Removed,
-	}
-	for _, s := range d.Services {
-		def, ok := service.Lookup(s.Name)
-		if !ok {
-			continue
-		}
-		rs := runtime.Service{Name: s.Name, Revision: int64(s.Revision), Config: def.Complete(s.Config)}
-		for _, p := range def.ServedPorts(s.Config) {
-			rs.Ports = append(rs.Ports, runtime.Port(p))
-		}
-		want.Services = append(want.Services, rs)
-	}
-	return want
 }
 
 // Observe compares what runs on the host with what should, and asks for repairs.
@@ -138,6 +123,7 @@ func beat(ctx context.Context) (stop func()) {
 
 // stepper writes the steps of a Converge as they begin and end. Writing them is best effort while the work goes on.
 type stepper struct {
+	mu        sync.Mutex
 	r         *Runtime
 	operation uuid.UUID
 	attempt   int
@@ -160,11 +146,19 @@ func (s *stepper) to(ctx context.Context, step operation.Step) {
 	_ = s.write(ctx)
 }
 
+// say changes the detail of the current step while it goes on. It may be called from several goroutines.
+func (s *stepper) say(ctx context.Context, detail string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current.Detail = detail
+	_ = s.write(ctx)
+}
+
 func (s *stepper) end(ctx context.Context, err error) error {
 	if s.current.Name == "" {
 		return nil
 	}
-	state, detail := operation.StepSucceeded, ""
+	state, detail := operation.StepSucceeded, s.current.Detail
 	if err != nil {
 		state, detail = operation.StepFailed, fault.From(err).Message
 	}

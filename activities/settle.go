@@ -57,6 +57,9 @@ type ServicesBody struct {
 }
 
 func (m *Mutation) activate(ctx context.Context, tx *db.Tx, op operation.Operation) (response any, err error) {
+	if op.Kind.OfTopology() {
+		return m.activateTopology(ctx, tx, op)
+	}
 	d, err := tx.LockDecky(ctx, op.DeckyID)
 	if op.Kind == operation.Reconcile && fault.KindOf(err) == fault.NotFound {
 		return nil, nil
@@ -64,13 +67,14 @@ func (m *Mutation) activate(ctx context.Context, tx *db.Tx, op operation.Operati
 	if err != nil {
 		return nil, err
 	}
-	rev, found, err := tx.RevisionOf(ctx, op.ID)
+	revisions, err := tx.RevisionsOf(ctx, op.ID)
 	if err != nil {
 		return nil, err
 	}
-	if !found { // only Reconcile writes none
+	if len(revisions) == 0 { // only Reconcile writes none
 		return ServicesBody{DeckyName: d.Name, TopologyID: decky.TopologyOf(d.Scope), Services: decky.Names(d.Services)}, m.activateReconciled(ctx, tx, op, d)
 	}
+	rev := revisions[0]
 	if rev.State != string(db.RevisionPending) {
 		return nil, fault.New(fault.OperationFailed, "interrupted", "the change was given up before it could become active")
 	}
@@ -84,8 +88,10 @@ func (m *Mutation) activate(ctx context.Context, tx *db.Tx, op operation.Operati
 	case op.Kind == operation.CreateDecky:
 		transition = "inserted"
 	}
-	if err := m.transition(ctx, tx, d, state, "", transition, uuid.Nil); err != nil {
-		return nil, err
+	if !d.Planned {
+		if err := m.transition(ctx, tx, d, state, "", transition, uuid.Nil); err != nil {
+			return nil, err
+		}
 	}
 	body := ServicesBody{DeckyName: d.Name, TopologyID: decky.TopologyOf(d.Scope), Services: decky.Names(rev.Services)}
 	if err := m.announce(ctx, tx, op, d, rev); err != nil {
@@ -135,20 +141,29 @@ func (m *Mutation) Discard(ctx context.Context, in OperationInput) error {
 		if err != nil || !op.State.Open() {
 			return err
 		}
-		d, err := tx.LockDecky(ctx, op.DeckyID)
-		if err == nil && d.Removed {
-			err = m.setState(ctx, tx, d, decky.TearingDown, "")
+		if op.Kind.OfTopology() {
+			err = m.discardTopology(ctx, tx, op)
+		} else {
+			err = m.discardDecky(ctx, tx, op)
 		}
-		if err != nil && fault.KindOf(err) != fault.NotFound {
+		if err != nil {
 			return err
 		}
 		now := m.Now()
 		step := operation.StepRecord{Name: operation.Discard, State: operation.StepSucceeded, StartedAt: now, EndedAt: &now}
-		if err := tx.RecordStep(ctx, op.ID, step); err != nil {
-			return err
-		}
-		return tx.DiscardRevision(ctx, op.ID)
+		return tx.RecordStep(ctx, op.ID, step)
 	}))
+}
+
+func (m *Mutation) discardDecky(ctx context.Context, tx *db.Tx, op operation.Operation) error {
+	d, err := tx.LockDecky(ctx, op.DeckyID)
+	if err == nil && d.Removed {
+		err = m.setState(ctx, tx, d, decky.TearingDown, "")
+	}
+	if err != nil && fault.KindOf(err) != fault.NotFound {
+		return err
+	}
+	return tx.DiscardRevision(ctx, op.ID)
 }
 
 // SettleInput says how an operation that did not succeed ends: failed, cancelled or unconverged.
@@ -167,25 +182,35 @@ func (m *Mutation) Settle(ctx context.Context, in SettleInput) error {
 		if err != nil || !op.State.Open() {
 			return err
 		}
-		d, err := tx.LockDecky(ctx, op.DeckyID)
-		switch {
-		case fault.KindOf(err) == fault.NotFound:
-		case err != nil:
-			return err
-		case op.Kind == operation.Reconcile:
-			err = m.repairFailed(ctx, tx, d, in.Fault.Message)
-		case in.State == operation.Unconverged:
-			err = m.setState(ctx, tx, d, decky.Degraded, in.Fault.Message)
-		case d.Removed:
-			err = m.transition(ctx, tx, d, decky.TornDown, "", "deleted", uuid.Nil)
-		default:
-			err = m.setState(ctx, tx, d, decky.Running, "")
+		if op.Kind.OfTopology() {
+			err = m.settleTopology(ctx, tx, op, in)
+		} else {
+			err = m.settleDecky(ctx, tx, op, in)
 		}
-		if err != nil && fault.KindOf(err) != fault.NotFound {
+		if err != nil {
 			return err
 		}
 		return tx.EndOperation(ctx, op.ID, in.State, &in.Fault, nil)
 	}))
+}
+
+func (m *Mutation) settleDecky(ctx context.Context, tx *db.Tx, op operation.Operation, in SettleInput) error {
+	d, err := tx.LockDecky(ctx, op.DeckyID)
+	switch {
+	case fault.KindOf(err) == fault.NotFound:
+		return nil
+	case err != nil:
+		return err
+	case d.Planned:
+		return nil
+	case op.Kind == operation.Reconcile:
+		return m.repairFailed(ctx, tx, d, in.Fault.Message)
+	case in.State == operation.Unconverged:
+		return m.setState(ctx, tx, d, decky.Degraded, in.Fault.Message)
+	case d.Removed:
+		return m.transition(ctx, tx, d, decky.TornDown, "", "deleted", uuid.Nil)
+	}
+	return m.setState(ctx, tx, d, decky.Running, "")
 }
 
 // repairFailed makes the next repair wait longer, or gives the decky up until somebody looks at it.
@@ -209,6 +234,7 @@ func (m *Mutation) setState(ctx context.Context, tx *db.Tx, d decky.Decky, state
 type statePayload struct {
 	HostID        string      `json:"host_uuid"`
 	Name          string      `json:"name"`
+	TopologyID    *string     `json:"topology_id"`
 	State         decky.State `json:"state"`
 	Transition    string      `json:"transition"`
 	Source        string      `json:"source"`
@@ -230,7 +256,12 @@ func (m *Mutation) transition(
 	if d.State == state && operationID == uuid.Nil {
 		return nil
 	}
-	payload := statePayload{HostID: m.HostID, Name: d.Name, State: state, Transition: transition, Source: d.Scope}
+	payload := statePayload{
+		HostID: m.HostID, Name: d.Name, TopologyID: decky.TopologyOf(d.Scope), State: state, Transition: transition, Source: decky.FleetScope,
+	}
+	if payload.TopologyID != nil {
+		payload.Source = "topology"
+	}
 	if transition == "state_changed" {
 		payload.PreviousState = d.State
 	}
@@ -241,7 +272,10 @@ func (m *Mutation) transition(
 	if err != nil {
 		return err
 	}
-	return publish(ctx, tx, d.ID, subject, bus.EventDeckyState, payload, operationID)
+	if err := publish(ctx, tx, d.ID, subject, bus.EventDeckyState, payload, operationID); err != nil {
+		return err
+	}
+	return m.refreshTopology(ctx, tx, d.Scope)
 }
 
 type servicePayload struct {

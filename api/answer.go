@@ -190,9 +190,14 @@ func endFault(op operation.Operation) *fault.Error {
 func (s *server) success(ctx context.Context, op operation.Operation) (*mutationOutput, error) {
 	out := &mutationOutput{Status: http.StatusOK, Operation: op.ID.String()}
 	switch op.Kind {
-	case operation.AddService, operation.CreateDecky, operation.ApplyConfig:
+	case operation.AddService, operation.CreateDecky, operation.ApplyConfig, operation.CreateTopology, operation.AddLAN, operation.AddDecky,
+		operation.AttachDecky:
 		out.Status = http.StatusCreated
-	case operation.RemoveService, operation.DeleteDecky, operation.SaveConfig, operation.SetExpiry, operation.Rollback, operation.Reconcile:
+	case operation.RemoveLAN, operation.RemoveDecky, operation.DetachDecky, operation.DeleteTopology:
+		out.Status = http.StatusNoContent
+		return out, nil
+	case operation.RemoveService, operation.DeleteDecky, operation.SaveConfig, operation.SetExpiry, operation.Rollback, operation.Reconcile,
+		operation.UpdateLAN, operation.UpdateDecky, operation.Deploy, operation.Teardown:
 	}
 	var err error
 	if op.Kind == operation.CreateDecky {

@@ -7,6 +7,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"net/http"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/decnet/decnet/internal/auth"
 	"github.com/decnet/decnet/internal/decky"
 	"github.com/decnet/decnet/internal/operation"
+	"github.com/decnet/decnet/internal/topology"
 )
 
 // Prefix precedes the path of every operation of the API.
@@ -41,6 +43,7 @@ type Dispatcher interface {
 	Wait(ctx context.Context, id uuid.UUID, limit time.Duration) (operation.Operation, error)
 	Cancel(ctx context.Context, id uuid.UUID) (operation.Operation, error)
 	ChangeExpiry(ctx context.Context, op operation.Operation, at *time.Time, response any) error
+	Record(ctx context.Context, op operation.Operation, change func(*db.Tx) (any, error)) (json.RawMessage, error)
 	RequestHash(what string, body any) ([]byte, error)
 }
 
@@ -57,6 +60,8 @@ type Deps struct {
 	Ready func(context.Context) map[string]error
 	// Compose renders the compose file of a decky's scope with the decky as given; nil leaves it out of dry runs.
 	Compose func(context.Context, decky.Decky) ([]byte, error)
+	// ComposeTopology renders the compose file that a deploy of a pending topology would bring up; nil leaves it out.
+	ComposeTopology func(context.Context, topology.Topology, topology.Graph) ([]byte, error)
 	// Pool is where decky addresses come from; a wished address outside is refused at the door. Zero leaves that to the lane.
 	Pool decky.Pool
 }
@@ -125,6 +130,7 @@ func build(deps Deps, opts Options) (*gin.Engine, *server) {
 	s.registerMutations()
 	s.registerConfigs()
 	s.registerRevisions()
+	s.registerTopologies()
 	s.registerOperations()
 	s.registerStatus()
 	s.serveDocument(group)

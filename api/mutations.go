@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -15,6 +16,7 @@ import (
 	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/operation"
 	"github.com/decnet/decnet/internal/service"
+	"github.com/decnet/decnet/internal/topology"
 )
 
 // DeckyServicesBody is the answer to a change of a decky's services.
@@ -101,7 +103,11 @@ func fleet(name string) place { return place{scope: decky.FleetScope, name: name
 
 // mutation describes an operation that answers with a resource when it ended in time and with 202 otherwise.
 func (s *server) mutation(status int, method, id, path, summary string, resource any) huma.Operation {
-	op := describe(method, id, path, summary, "deckies")
+	tag := "deckies"
+	if strings.HasPrefix(path, "/topologies") {
+		tag = tagTopologies
+	}
+	op := describe(method, id, path, summary, tag)
 	op.Middlewares = huma.Middlewares{s.checkKey}
 	op.DefaultStatus = status
 	schemas := s.api.OpenAPI().Components.Schemas
@@ -110,11 +116,15 @@ func (s *server) mutation(status int, method, id, path, summary string, resource
 		return map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(t, true, t.Name())}}
 	}
 	op.Responses = map[string]*huma.Response{
-		strconv.Itoa(op.DefaultStatus): {Description: "Done", Content: content(resource)},
 		strconv.Itoa(http.StatusAccepted): {
 			Description: "Not finished yet: follow Location", Content: content(AcceptedBody{}),
 		},
 	}
+	done := &huma.Response{Description: "Done"}
+	if resource != nil {
+		done.Content = content(resource)
+	}
+	op.Responses[strconv.Itoa(op.DefaultStatus)] = done
 	return op
 }
 
@@ -243,6 +253,9 @@ func stored(t *time.Time) *time.Time {
 // open there, what the decky will be like at the request's turn is not known here.
 func (s *server) atDecky(ctx context.Context, at place, c *change, check func(decky.Decky) error) error {
 	c.op.Scope, c.op.Decky, c.op.Lane = at.scope, at.name, operation.WholeScope // where a refusal is filed that concerns no decky
+	if err := s.admits(ctx, at.scope); err != nil {
+		return err
+	}
 	d, err := s.deps.Store.DeckyByName(ctx, at.scope, at.name)
 	if err != nil {
 		return err
@@ -260,4 +273,17 @@ func (s *server) atDecky(ctx context.Context, at place, c *change, check func(de
 		return decky.NotFound()
 	}
 	return check(d)
+}
+
+// admits refuses changes of deckies of a topology that is not there, or neither is a plan nor runs.
+func (s *server) admits(ctx context.Context, scope string) error {
+	if scope == decky.FleetScope {
+		return nil
+	}
+	id, _ := topology.IDFromScope(scope)
+	t, err := s.deps.Store.Topology(ctx, id)
+	if err == nil && !t.Status.Editable() && !t.Status.Live() {
+		err = t.Status.Refused("changed")
+	}
+	return err
 }

@@ -46,17 +46,21 @@ func (s *Store) Deckies(ctx context.Context, scope, after string, limit int) ([]
 }
 
 // AllDeckies lists every decky of which something may run, of all scopes, with its active revision. A decky whose first
-// revision never became active comes with Removed set: nothing of it is wanted.
+// revision never became active, or that is only planned, comes with Removed set: nothing of it is wanted.
 func (s *Store) AllDeckies(ctx context.Context) ([]decky.Decky, error) {
 	rows, err := s.queries().ListAllDeckies(ctx)
 	if err != nil {
 		return nil, interpret(err)
 	}
-	return complete(ctx, s.queries(), rows)
+	all, err := complete(ctx, s.queries(), rows)
+	for i := range all {
+		all[i].Removed = all[i].Removed || all[i].Planned
+	}
+	return all, err
 }
 
 // Desired returns what should run of a decky now: its pending revision when it has one, else the active one. A decky
-// that does not exist, is gone, or has neither, comes back with Removed set and no services.
+// that does not exist, is gone, only planned, or has neither, comes back with Removed set and no services.
 func (s *Store) Desired(ctx context.Context, id uuid.UUID) (decky.Decky, error) {
 	q := s.queries()
 	row, err := q.GetDecky(ctx, id)
@@ -67,6 +71,10 @@ func (s *Store) Desired(ctx context.Context, id uuid.UUID) (decky.Decky, error) 
 		return decky.Decky{}, interpret(err)
 	}
 	d := toDecky(row)
+	if d.Planned {
+		d.Removed = true
+		return d, nil
+	}
 	for _, state := range []RevisionState{RevisionPending, RevisionActive} {
 		rev, err := q.GetRevisionByState(ctx, dbsqlc.GetRevisionByStateParams{DeckyID: id, State: string(state)})
 		if fault.KindOf(interpret(err)) == fault.NotFound {
@@ -153,9 +161,9 @@ func toConfig(raw json.RawMessage) (service.Config, error) {
 
 func toDecky(r dbsqlc.Decky) decky.Decky {
 	return decky.Decky{
-		ID: r.ID, Scope: r.Scope, Name: r.Name, Key: r.Key, IP: r.IP, Archetype: deref(r.Archetype), Distro: r.Distro,
+		ID: r.ID, Scope: r.Scope, Name: r.Name, Key: r.Key, IP: deref(r.IP), Archetype: deref(r.Archetype), Distro: r.Distro,
 		Hostname: r.Hostname, NmapOS: r.NmapOS, State: decky.State(r.State), StateReason: r.StateReason,
-		RepairFailures: int(r.RepairFailures), RepairAfter: r.RepairAfter, CreatedAt: r.CreatedAt, LastActivityAt: r.LastActivityAt,
+		Planned: r.Planned, RepairFailures: int(r.RepairFailures), RepairAfter: r.RepairAfter, CreatedAt: r.CreatedAt, LastActivityAt: r.LastActivityAt,
 	}
 }
 
@@ -169,7 +177,7 @@ func toEndpoint(e dbsqlc.DeckyEndpoint) decky.Endpoint {
 // CreateDecky inserts a decky. The caller chose its address; constraints decide about name and address (Conflict).
 func (tx *Tx) CreateDecky(ctx context.Context, d decky.Decky) error {
 	_, err := tx.q.InsertDecky(ctx, dbsqlc.InsertDeckyParams{
-		ID: d.ID, Scope: d.Scope, Name: d.Name, Key: d.Key, IP: d.IP, Archetype: optional(d.Archetype), Distro: d.Distro,
+		ID: d.ID, Scope: d.Scope, Name: d.Name, Key: d.Key, IP: optional(d.IP), Archetype: optional(d.Archetype), Distro: d.Distro,
 		Hostname: d.Hostname, NmapOS: d.NmapOS,
 	})
 	return err

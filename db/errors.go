@@ -18,9 +18,20 @@ var conflicts = map[string]*fault.Error{
 	"deckies_key":             fault.New(fault.Conflict, "decky_exists", "a decky of that name exists"),
 	"deckies_ip":              fault.New(fault.Conflict, "address_in_use", "the address belongs to another decky"),
 	"decky_revisions_pending": fault.New(fault.Conflict, "decky_busy", "another change of the decky is under way"),
+	"topologies_name":         fault.New(fault.Conflict, "topology_exists", "a topology of that name exists"),
+	"lans_topology_name":      fault.New(fault.Conflict, "lan_exists", "a LAN of that name exists"),
+	"lans_subnet":             fault.New(fault.Conflict, "subnet_in_use", "the subnet overlaps that of another LAN"),
+	"topology_edges_member":   fault.New(fault.Conflict, "edge_exists", "the decky is a member of the LAN already"),
+	"topology_edges_ip":       fault.New(fault.Conflict, "address_in_use", "the address belongs to another decky of the LAN"),
 	"users_username":          fault.New(fault.Conflict, "user_exists", "a user of that name exists"),
 	"api_tokens_name":         fault.New(fault.Conflict, "token_exists", "a token of that name exists"),
 }
+
+// Error codes of PostgreSQL's appendix A.
+const (
+	uniqueViolation    = "23505"
+	exclusionViolation = "23P01"
+)
 
 // ErrNoRows is in the chain of the NotFound fault of a query that found nothing.
 var ErrNoRows = pgx.ErrNoRows
@@ -50,7 +61,7 @@ func interpret(err error) error {
 }
 
 func interpretServer(pg *pgconn.PgError) error {
-	if f, ok := conflicts[pg.ConstraintName]; ok && pg.Code == "23505" {
+	if f, ok := conflicts[pg.ConstraintName]; ok && (pg.Code == uniqueViolation || pg.Code == exclusionViolation) {
 		return f.Wrap(pg)
 	}
 	// Classes of PostgreSQL's appendix A: 08 connection, 40 rollback, 53 resources, 57 operator intervention (shutdown).

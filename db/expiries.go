@@ -46,7 +46,10 @@ func (s *Store) ChangeExpiry(
 		if err := tx.q.SetExpiry(ctx, p); err != nil {
 			return err
 		}
-		return tx.recordEnded(ctx, op, sealed, d, response)
+		if err := tx.RecordDone(ctx, op, sealed, response); err != nil {
+			return err
+		}
+		return tx.SetRevisions(ctx, op.ID, d.ID, &d.Revision, &d.Revision)
 	})
 	return e, err
 }
@@ -62,19 +65,6 @@ func (tx *Tx) leaving(ctx context.Context, deckyID uuid.UUID, name string) (bool
 	}
 	list, err := services(ctx, tx.q, rev.ID)
 	return decky.Find(list[rev.ID], name) < 0, err
-}
-
-// recordEnded writes an operation that succeeded at once.
-func (tx *Tx) recordEnded(ctx context.Context, op operation.Operation, sealed []byte, d decky.Decky, response any) error {
-	op.State = operation.Received
-	_, err := tx.q.InsertOperation(ctx, insertParams(op, optional(op.IdempotencyKey), sealed))
-	if err != nil {
-		return notFound(err, fault.New(fault.Conflict, "idempotency_key_in_use", "a request with this idempotency key has just been made"))
-	}
-	if err := tx.SetRevisions(ctx, op.ID, d.ID, &d.Revision, &d.Revision); err != nil {
-		return err
-	}
-	return tx.EndOperation(ctx, op.ID, operation.Succeeded, nil, response)
 }
 
 // Expiry returns when a service is to be removed; ok is false when it is gone or stays.

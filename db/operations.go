@@ -19,7 +19,9 @@ const IdempotencyKept = 7 * 24 * time.Hour
 
 // AddOperation records a change request. When the actor used the idempotency key before, the recorded operation comes
 // back instead and added is false; if that was another request the fault is Unprocessable (idempotency_key_reused).
-func (s *Store) AddOperation(ctx context.Context, op operation.Operation, sealed []byte) (stored operation.Operation, added bool, err error) {
+func (s *Store) AddOperation(
+	ctx context.Context, op operation.Operation, sealed []byte, events ...Event,
+) (stored operation.Operation, added bool, err error) {
 	key := optional(op.IdempotencyKey)
 	err = s.InTx(ctx, func(tx *Tx) error {
 		if key != nil {
@@ -33,7 +35,7 @@ func (s *Store) AddOperation(ctx context.Context, op operation.Operation, sealed
 		if err == nil {
 			stored, added = op, true
 			stored.Seq, stored.CreatedAt = row.Seq, row.CreatedAt
-			return nil
+			return tx.publishAll(ctx, events)
 		}
 		if key == nil || fault.KindOf(interpret(err)) != fault.NotFound {
 			return err
@@ -55,7 +57,7 @@ func insertParams(op operation.Operation, key *string, sealed []byte) dbsqlc.Ins
 	p := dbsqlc.InsertOperationParams{
 		ID: op.ID, Scope: op.Scope, Lane: op.Lane, Kind: string(op.Kind), Actor: op.Actor, IdempotencyKey: key,
 		RequestHash: op.RequestHash, Request: sealed, State: string(op.State), DeckyID: optional(op.DeckyID),
-		DeckyName: op.Decky, Service: op.Service,
+		DeckyName: op.Decky, Service: op.Service, Payload: op.Payload,
 	}
 	if !op.State.Open() {
 		p.EndedAt = ptr(time.Now())
@@ -177,6 +179,17 @@ func recordStep(ctx context.Context, q *dbsqlc.Queries, id uuid.UUID, step opera
 	})
 }
 
+// RecordDone writes an operation that was done in this transaction. An idempotency key that was used a moment ago is a
+// Conflict (idempotency_key_in_use).
+func (tx *Tx) RecordDone(ctx context.Context, op operation.Operation, sealed []byte, response any) error {
+	op.State = operation.Received
+	_, err := tx.q.InsertOperation(ctx, insertParams(op, optional(op.IdempotencyKey), sealed))
+	if err != nil {
+		return notFound(err, fault.New(fault.Conflict, "idempotency_key_in_use", "a request with this idempotency key has just been made"))
+	}
+	return tx.EndOperation(ctx, op.ID, operation.Succeeded, nil, response)
+}
+
 // LockOperation reads an operation and its sealed request and locks the row to the end of the transaction.
 func (tx *Tx) LockOperation(ctx context.Context, id uuid.UUID) (op operation.Operation, sealed []byte, err error) {
 	row, err := tx.q.LockOperation(ctx, id)
@@ -243,7 +256,7 @@ func toOperation(r dbsqlc.Operation) operation.Operation {
 		ID: r.ID, Seq: r.Seq, Scope: r.Scope, Lane: r.Lane, Kind: operation.Kind(r.Kind), Actor: r.Actor,
 		IdempotencyKey: deref(r.IdempotencyKey), RequestHash: r.RequestHash, State: operation.State(r.State),
 		DeckyID: deref(r.DeckyID), Decky: r.DeckyName, Service: r.Service,
-		RevisionBefore: toInt(r.RevisionBefore), RevisionAfter: toInt(r.RevisionAfter), Response: r.Response,
+		RevisionBefore: toInt(r.RevisionBefore), RevisionAfter: toInt(r.RevisionAfter), Response: r.Response, Payload: r.Payload, Undo: r.Undo,
 		RunID: deref(r.RunID), Cancel: r.CancelRequestedAt != nil, CreatedAt: r.CreatedAt, EndedAt: r.EndedAt,
 	}
 	if len(r.Fault) > 0 {

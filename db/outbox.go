@@ -30,6 +30,15 @@ func (tx *Tx) Publish(ctx context.Context, e Event) error {
 	})
 }
 
+func (tx *Tx) publishAll(ctx context.Context, events []Event) error {
+	for _, e := range events {
+		if err := tx.Publish(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Unpublished lists what waits in the outbox in order of commit per key.
 func (s *Store) Unpublished(ctx context.Context, limit int) ([]Event, error) {
 	rows, err := s.queries().ListUnpublished(ctx, int32(limit))

@@ -24,23 +24,27 @@ func (tx *Tx) NextRevision(ctx context.Context, deckyID uuid.UUID) (int, error) 
 func (tx *Tx) AddPendingRevision(ctx context.Context, operationID, deckyID uuid.UUID, number int, removed bool, list []decky.Service) error {
 	id := newID()
 	if err := tx.q.InsertRevision(ctx, dbsqlc.InsertRevisionParams{
-		ID: id, DeckyID: deckyID, Number: int32(number), OperationID: operationID, Removed: removed,
+		ID: id, DeckyID: deckyID, Number: int32(number), OperationID: &operationID, Removed: removed,
 	}); err != nil {
 		return err
 	}
 	for i, s := range list {
-		p := dbsqlc.InsertRevisionServiceParams{
-			RevisionID: id, Position: int32(i), Name: s.Name, Config: marshal(nonNil(s.Config)),
-			Revision: int32(s.Revision), ExpiresAt: s.ExpiresAt, ExpiryID: optional(s.ExpiryID),
-		}
-		if s.SavedConfig != nil {
-			p.SavedConfig = marshal(s.SavedConfig)
-		}
-		if err := tx.q.InsertRevisionService(ctx, p); err != nil {
+		if err := tx.insertService(ctx, id, i, s); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (tx *Tx) insertService(ctx context.Context, revision uuid.UUID, position int, s decky.Service) error {
+	p := dbsqlc.InsertRevisionServiceParams{
+		RevisionID: revision, Position: int32(position), Name: s.Name, Config: marshal(nonNil(s.Config)),
+		Revision: int32(s.Revision), ExpiresAt: s.ExpiresAt, ExpiryID: optional(s.ExpiryID),
+	}
+	if s.SavedConfig != nil {
+		p.SavedConfig = marshal(s.SavedConfig)
+	}
+	return tx.q.InsertRevisionService(ctx, p)
 }
 
 func nonNil(c service.Config) service.Config {
@@ -53,23 +57,29 @@ func nonNil(c service.Config) service.Config {
 // Revision is one recorded desired state of a decky.
 type Revision struct {
 	ID       uuid.UUID
+	DeckyID  uuid.UUID
 	Number   int
 	State    string
 	Removed  bool
 	Services []decky.Service
 }
 
-// RevisionOf returns the revision an operation wrote; ok is false when it wrote none.
-func (tx *Tx) RevisionOf(ctx context.Context, operationID uuid.UUID) (r Revision, ok bool, err error) {
-	row, err := tx.q.GetRevisionByOperation(ctx, operationID)
-	if fault.KindOf(interpret(err)) == fault.NotFound {
-		return Revision{}, false, nil
-	}
+// RevisionsOf returns the revisions an operation wrote, at most one of every decky.
+func (tx *Tx) RevisionsOf(ctx context.Context, operationID uuid.UUID) ([]Revision, error) {
+	rows, err := tx.q.ListRevisionsByOperation(ctx, &operationID)
 	if err != nil {
-		return Revision{}, false, err
+		return nil, err
 	}
-	list, err := services(ctx, tx.q, row.ID)
-	return Revision{ID: row.ID, Number: int(row.Number), State: row.State, Removed: row.Removed, Services: list[row.ID]}, true, err
+	ids := make([]uuid.UUID, len(rows))
+	for i, r := range rows {
+		ids[i] = r.ID
+	}
+	list, err := services(ctx, tx.q, ids...)
+	revisions := make([]Revision, len(rows))
+	for i, r := range rows {
+		revisions[i] = Revision{ID: r.ID, DeckyID: r.DeckyID, Number: int(r.Number), State: r.State, Removed: r.Removed, Services: list[r.ID]}
+	}
+	return revisions, err
 }
 
 // ActivateRevision closes a decky's active revision and makes the pending one active.
@@ -82,7 +92,7 @@ func (tx *Tx) ActivateRevision(ctx context.Context, deckyID, revisionID uuid.UUI
 
 // DiscardRevision gives up the revision an operation wrote, if it is still pending.
 func (tx *Tx) DiscardRevision(ctx context.Context, operationID uuid.UUID) error {
-	return tx.q.DiscardRevision(ctx, operationID)
+	return tx.q.DiscardRevision(ctx, &operationID)
 }
 
 // RevisionNumber returns one revision of a decky that was active once. Any other number is a NotFound fault
@@ -100,7 +110,7 @@ func (tx *Tx) RevisionNumber(ctx context.Context, deckyID uuid.UUID, number int)
 		return Revision{}, none
 	}
 	list, err := services(ctx, tx.q, row.ID)
-	return Revision{ID: row.ID, Number: int(row.Number), State: row.State, Removed: row.Removed, Services: list[row.ID]}, err
+	return Revision{ID: row.ID, DeckyID: deckyID, Number: int(row.Number), State: row.State, Removed: row.Removed, Services: list[row.ID]}, err
 }
 
 // DeckyAt returns the decky of a name as its revision that was active at an instant had it, or a NotFound fault
@@ -163,8 +173,8 @@ func (s *Store) Revisions(ctx context.Context, deckyID uuid.UUID, before, limit 
 	past := make([]PastRevision, len(rows))
 	for i, r := range rows {
 		past[i] = PastRevision{
-			Revision:    Revision{ID: r.ID, Number: int(r.Number), State: r.State, Removed: r.Removed, Services: list[r.ID]},
-			OperationID: r.OperationID, Kind: operation.Kind(r.Kind), Actor: r.Actor, ActivatedAt: *r.ActivatedAt, ClosedAt: r.ClosedAt,
+			Revision:    Revision{ID: r.ID, DeckyID: deckyID, Number: int(r.Number), State: r.State, Removed: r.Removed, Services: list[r.ID]},
+			OperationID: deref(r.OperationID), Kind: operation.Kind(r.Kind), Actor: r.Actor, ActivatedAt: *r.ActivatedAt, ClosedAt: r.ClosedAt,
 		}
 	}
 	return past, nil

@@ -8,7 +8,7 @@ RETURNING *;
 SELECT pg_advisory_xact_lock(hashtext('decnet addresses'));
 
 -- name: ListUsedAddresses :many
-SELECT ip FROM deckies WHERE deleted_at IS NULL;
+SELECT ip::inet AS ip FROM deckies WHERE deleted_at IS NULL AND ip IS NOT NULL;
 
 -- name: GetDecky :one
 SELECT * FROM deckies WHERE id = @id;
@@ -58,9 +58,6 @@ SELECT * FROM decky_revisions WHERE decky_id = @decky_id AND state = @state;
 -- name: ListRevisionsByState :many
 SELECT * FROM decky_revisions WHERE decky_id = ANY(@decky_ids::uuid[]) AND state = @state;
 
--- name: GetRevisionByOperation :one
-SELECT * FROM decky_revisions WHERE operation_id = @operation_id;
-
 -- name: GetRevisionAt :one
 -- The revision of the decky of that name that was active at an instant, deckies that are gone included.
 SELECT r.* FROM decky_revisions r JOIN deckies d ON d.id = r.decky_id
@@ -74,7 +71,8 @@ SELECT * FROM decky_revisions WHERE decky_id = @decky_id AND number = @number;
 
 -- name: ListRevisions :many
 -- Newest first; revisions that never became active are not part of a decky's past.
-SELECT r.*, o.kind, o.actor FROM decky_revisions r JOIN operations o ON o.id = r.operation_id
+SELECT r.*, coalesce(o.kind, 'plan') AS kind, coalesce(o.actor, '') AS actor
+FROM decky_revisions r LEFT JOIN operations o ON o.id = r.operation_id
 WHERE r.decky_id = @decky_id AND r.activated_at IS NOT NULL AND r.number < @before_number
 ORDER BY r.number DESC
 LIMIT @max_rows;

@@ -1,7 +1,7 @@
 -- name: InsertOperation :one
 -- Nothing is returned when the actor already used the key.
-INSERT INTO operations (id, scope, lane, kind, actor, idempotency_key, request_hash, request, state, fault, decky_id, decky_name, service, ended_at)
-VALUES (@id, @scope, @lane, @kind, @actor, @idempotency_key, @request_hash, @request, @state, @fault, @decky_id, @decky_name, @service, @ended_at)
+INSERT INTO operations (id, scope, lane, kind, actor, idempotency_key, request_hash, request, state, fault, decky_id, decky_name, service, ended_at, payload)
+VALUES (@id, @scope, @lane, @kind, @actor, @idempotency_key, @request_hash, @request, @state, @fault, @decky_id, @decky_name, @service, @ended_at, @payload)
 ON CONFLICT (actor, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 RETURNING seq, created_at;
 

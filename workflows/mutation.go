@@ -102,9 +102,7 @@ func (m *mutation) converge(ctx workflow.Context) *fault.Error {
 	if m.begun.Unaffected {
 		return nil
 	}
-	in := activities.ConvergeInput{DeckyID: m.begun.DeckyID, OperationID: m.in.OperationID}
-	options := touchDecoys(ctx, m.queue, m.title, convergeLimit)
-	err := workflow.ExecuteActivity(options, runtime.Converge, in).Get(ctx, nil)
+	err := m.touch(ctx, m.title, convergeLimit, false)
 	switch {
 	case err == nil:
 		return nil
@@ -139,9 +137,17 @@ func (m *mutation) convergeBack(safe workflow.Context) bool {
 	if m.begun.Kind == operation.Reconcile || m.begun.Unaffected {
 		return true
 	}
-	in := activities.ConvergeInput{DeckyID: m.begun.DeckyID, OperationID: m.in.OperationID, Undo: true}
-	options := touchDecoys(safe, m.queue, "undo: "+m.title, ConvergeBackLimit)
-	return workflow.ExecuteActivity(options, runtime.Converge, in).Get(safe, nil) == nil
+	return m.touch(safe, "undo: "+m.title, ConvergeBackLimit, true) == nil
+}
+
+// touch makes decoys match: those of one decky, or of all that an operation on a topology concerns.
+func (m *mutation) touch(ctx workflow.Context, summary string, within time.Duration, undo bool) error {
+	if m.begun.Topology {
+		in := activities.ConvergeTopologyInput{Scope: m.in.Scope, OperationID: m.in.OperationID, Undo: undo}
+		return workflow.ExecuteActivity(touchTopology(ctx, m.queue, summary), runtime.ConvergeTopology, in).Get(ctx, nil)
+	}
+	in := activities.ConvergeInput{DeckyID: m.begun.DeckyID, OperationID: m.in.OperationID, Undo: undo}
+	return workflow.ExecuteActivity(touchDecoys(ctx, m.queue, summary, within), runtime.Converge, in).Get(ctx, nil)
 }
 
 // identify makes the execution findable and readable once the operation's row was read.

@@ -10,6 +10,9 @@ import (
 // ConvergeBackLimit bounds how long an undo may try to bring the decoys back before the operation ends unconverged.
 const ConvergeBackLimit = 5 * time.Minute
 
+// TopologyLimit bounds how long the decoys of a whole topology may take to come up, or to go.
+const TopologyLimit = 30 * time.Minute
+
 // writeLimit bounds one attempt of a transaction that takes milliseconds. It is also how long a worker that was killed in
 // the middle of one goes unnoticed, so it is short: an attempt that outlives it meets its successor at a row lock.
 const writeLimit = 4 * time.Second
@@ -42,4 +45,11 @@ func touchDecoys(ctx workflow.Context, queue, summary string, within time.Durati
 		},
 		Summary: summary,
 	})
+}
+
+// touchTopology is for work on the decoys of many deckies, on the queue of their host.
+func touchTopology(ctx workflow.Context, queue, summary string) workflow.Context {
+	o := workflow.GetActivityOptions(touchDecoys(ctx, queue, summary, TopologyLimit))
+	o.StartToCloseTimeout = TopologyLimit
+	return workflow.WithActivityOptions(ctx, o)
 }

@@ -14,7 +14,9 @@ import (
 	"github.com/decnet/decnet/internal/config"
 	"github.com/decnet/decnet/internal/decky"
 	"github.com/decnet/decnet/internal/embedded"
+	"github.com/decnet/decnet/internal/runtime"
 	dockerruntime "github.com/decnet/decnet/internal/runtime/docker"
+	"github.com/decnet/decnet/internal/topology"
 )
 
 func newCompose(in invocation) *cobra.Command {
@@ -68,13 +70,40 @@ func (p *process) composeWith(ctx context.Context, d decky.Decky) ([]byte, error
 	return p.compose(ctx, d.Scope, &d)
 }
 
-// compose renders the compose file of a scope from the active revisions, one decky replaced when with is given.
-func (p *process) compose(ctx context.Context, scope string, with *decky.Decky) ([]byte, error) {
-	installation, err := p.store.Installation(ctx)
+// composeTopology renders the compose file that a deploy of a pending topology would bring up.
+func (p *process) composeTopology(ctx context.Context, t topology.Topology, g topology.Graph) ([]byte, error) {
+	rows, err := p.store.TopologyDeckies(ctx, t)
 	if err != nil {
 		return nil, err
 	}
+	desired := make([]runtime.Decky, 0, len(rows))
+	for _, d := range rows {
+		want, err := activities.InTopology(d, t.ID, g)
+		if err != nil {
+			return nil, err
+		}
+		desired = append(desired, want)
+	}
+	return p.render(ctx, topology.ScopeName(t.ID), desired)
+}
+
+// compose renders the compose file of a scope from the active revisions, one decky replaced when with is given.
+func (p *process) compose(ctx context.Context, scope string, with *decky.Decky) ([]byte, error) {
 	desired, err := p.desired(ctx, scope)
+	if err != nil {
+		return nil, err
+	}
+	for i, d := range desired {
+		if with != nil && d.ID == with.ID {
+			changed := activities.Desired(*with)
+			desired[i].Services = changed.Services
+		}
+	}
+	return p.render(ctx, scope, desired)
+}
+
+func (p *process) render(ctx context.Context, scope string, desired []runtime.Decky) ([]byte, error) {
+	installation, err := p.store.Installation(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -92,9 +121,6 @@ func (p *process) compose(ctx context.Context, scope string, with *decky.Decky) 
 	}
 	s := compose.Scope{Installation: installation.ID, Name: scope, Image: image, Network: composeNetwork(p.cfg)}
 	for _, d := range desired {
-		if with != nil && d.ID == with.ID {
-			d = activities.Desired(*with)
-		}
 		s.Deckies = append(s.Deckies, files.Decky(d))
 	}
 	slices.SortFunc(s.Deckies, func(a, b compose.Decky) int { return strings.Compare(a.Key, b.Key) })

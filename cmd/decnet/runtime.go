@@ -95,17 +95,7 @@ func composeNetwork(cfg config.Config) compose.Network {
 
 // desired lists what should run of a scope: the active revisions of its deckies.
 func (p *process) desired(ctx context.Context, scope string) ([]runtime.Decky, error) {
-	all, err := p.store.AllDeckies(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var list []runtime.Decky
-	for _, d := range all {
-		if d.Scope == scope && !d.Removed && d.State != decky.TornDown {
-			list = append(list, activities.Desired(d))
-		}
-	}
-	return list, nil
+	return activities.DesiredScope(ctx, p.store, scope)
 }
 
 // poolOf is where a runtime's deckies get their addresses.

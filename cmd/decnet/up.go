@@ -196,7 +196,7 @@ func (p *process) bootstrap(ctx context.Context, file string) (admin, error) {
 func (p *process) apiRole(l net.Listener) role {
 	engine := api.New(api.Deps{
 		Store: p.store, Dispatcher: p.dispatcher, Key: p.key, Log: p.log, Metrics: p.metrics, Ready: p.readiness,
-		Pool: p.pool, Compose: p.composeWith,
+		Pool: p.pool, Compose: p.composeWith, ComposeTopology: p.composeTopology,
 	}, api.Options{
 		TokenLife: time.Duration(p.cfg.JWTExpMinutes) * time.Minute, LimiterEnabled: p.cfg.LimiterEnabled,
 		TemporalUIURL: p.temporalUI, TemporalNamespace: p.cfg.TemporalNamespace, Version: version,

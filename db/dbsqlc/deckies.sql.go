@@ -77,13 +77,13 @@ const discardRevision = `-- name: DiscardRevision :exec
 UPDATE decky_revisions SET state = 'discarded', closed_at = now() WHERE operation_id = $1 AND state = 'pending'
 `
 
-func (q *Queries) DiscardRevision(ctx context.Context, operationID uuid.UUID) error {
+func (q *Queries) DiscardRevision(ctx context.Context, operationID *uuid.UUID) error {
 	_, err := q.db.Exec(ctx, discardRevision, operationID)
 	return err
 }
 
 const getDecky = `-- name: GetDecky :one
-SELECT id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at, repair_failures, repair_after FROM deckies WHERE id = $1
+SELECT id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at, repair_failures, repair_after, planned, forwards_l3, x, y FROM deckies WHERE id = $1
 `
 
 func (q *Queries) GetDecky(ctx context.Context, id uuid.UUID) (Decky, error) {
@@ -107,12 +107,16 @@ func (q *Queries) GetDecky(ctx context.Context, id uuid.UUID) (Decky, error) {
 		&i.DeletedAt,
 		&i.RepairFailures,
 		&i.RepairAfter,
+		&i.Planned,
+		&i.ForwardsL3,
+		&i.X,
+		&i.Y,
 	)
 	return i, err
 }
 
 const getDeckyByName = `-- name: GetDeckyByName :one
-SELECT id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at, repair_failures, repair_after FROM deckies WHERE scope = $1 AND name = $2 AND deleted_at IS NULL
+SELECT id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at, repair_failures, repair_after, planned, forwards_l3, x, y FROM deckies WHERE scope = $1 AND name = $2 AND deleted_at IS NULL
 `
 
 type GetDeckyByNameParams struct {
@@ -141,6 +145,10 @@ func (q *Queries) GetDeckyByName(ctx context.Context, arg GetDeckyByNameParams) 
 		&i.DeletedAt,
 		&i.RepairFailures,
 		&i.RepairAfter,
+		&i.Planned,
+		&i.ForwardsL3,
+		&i.X,
+		&i.Y,
 	)
 	return i, err
 }
@@ -225,27 +233,6 @@ func (q *Queries) GetRevisionByNumber(ctx context.Context, arg GetRevisionByNumb
 	return i, err
 }
 
-const getRevisionByOperation = `-- name: GetRevisionByOperation :one
-SELECT id, decky_id, number, state, operation_id, removed, created_at, activated_at, closed_at FROM decky_revisions WHERE operation_id = $1
-`
-
-func (q *Queries) GetRevisionByOperation(ctx context.Context, operationID uuid.UUID) (DeckyRevision, error) {
-	row := q.db.QueryRow(ctx, getRevisionByOperation, operationID)
-	var i DeckyRevision
-	err := row.Scan(
-		&i.ID,
-		&i.DeckyID,
-		&i.Number,
-		&i.State,
-		&i.OperationID,
-		&i.Removed,
-		&i.CreatedAt,
-		&i.ActivatedAt,
-		&i.ClosedAt,
-	)
-	return i, err
-}
-
 const getRevisionByState = `-- name: GetRevisionByState :one
 SELECT id, decky_id, number, state, operation_id, removed, created_at, activated_at, closed_at FROM decky_revisions WHERE decky_id = $1 AND state = $2
 `
@@ -275,7 +262,7 @@ func (q *Queries) GetRevisionByState(ctx context.Context, arg GetRevisionByState
 const insertDecky = `-- name: InsertDecky :one
 INSERT INTO deckies (id, scope, name, key, ip, archetype, distro, hostname, nmap_os)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-RETURNING id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at, repair_failures, repair_after
+RETURNING id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at, repair_failures, repair_after, planned, forwards_l3, x, y
 `
 
 type InsertDeckyParams struct {
@@ -283,7 +270,7 @@ type InsertDeckyParams struct {
 	Scope     string
 	Name      string
 	Key       string
-	IP        netip.Addr
+	IP        *netip.Addr
 	Archetype *string
 	Distro    string
 	Hostname  string
@@ -321,6 +308,10 @@ func (q *Queries) InsertDecky(ctx context.Context, arg InsertDeckyParams) (Decky
 		&i.DeletedAt,
 		&i.RepairFailures,
 		&i.RepairAfter,
+		&i.Planned,
+		&i.ForwardsL3,
+		&i.X,
+		&i.Y,
 	)
 	return i, err
 }
@@ -360,7 +351,7 @@ type InsertRevisionParams struct {
 	ID          uuid.UUID
 	DeckyID     uuid.UUID
 	Number      int32
-	OperationID uuid.UUID
+	OperationID *uuid.UUID
 	Removed     bool
 }
 
@@ -432,7 +423,7 @@ func (q *Queries) InsertSelfCheck(ctx context.Context, arg InsertSelfCheckParams
 }
 
 const listAllDeckies = `-- name: ListAllDeckies :many
-SELECT id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at, repair_failures, repair_after FROM deckies WHERE deleted_at IS NULL ORDER BY id
+SELECT id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at, repair_failures, repair_after, planned, forwards_l3, x, y FROM deckies WHERE deleted_at IS NULL ORDER BY id
 `
 
 // The observer's view: every decky of which something may still run.
@@ -463,6 +454,10 @@ func (q *Queries) ListAllDeckies(ctx context.Context) ([]Decky, error) {
 			&i.DeletedAt,
 			&i.RepairFailures,
 			&i.RepairAfter,
+			&i.Planned,
+			&i.ForwardsL3,
+			&i.X,
+			&i.Y,
 		); err != nil {
 			return nil, err
 		}
@@ -475,7 +470,7 @@ func (q *Queries) ListAllDeckies(ctx context.Context) ([]Decky, error) {
 }
 
 const listDeckies = `-- name: ListDeckies :many
-SELECT id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at, repair_failures, repair_after FROM deckies WHERE scope = $1 AND deleted_at IS NULL AND name > $2 ORDER BY name LIMIT $3
+SELECT id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at, repair_failures, repair_after, planned, forwards_l3, x, y FROM deckies WHERE scope = $1 AND deleted_at IS NULL AND name > $2 ORDER BY name LIMIT $3
 `
 
 type ListDeckiesParams struct {
@@ -511,6 +506,10 @@ func (q *Queries) ListDeckies(ctx context.Context, arg ListDeckiesParams) ([]Dec
 			&i.DeletedAt,
 			&i.RepairFailures,
 			&i.RepairAfter,
+			&i.Planned,
+			&i.ForwardsL3,
+			&i.X,
+			&i.Y,
 		); err != nil {
 			return nil, err
 		}
@@ -636,7 +635,8 @@ func (q *Queries) ListRevisionServices(ctx context.Context, revisionIds []uuid.U
 }
 
 const listRevisions = `-- name: ListRevisions :many
-SELECT r.id, r.decky_id, r.number, r.state, r.operation_id, r.removed, r.created_at, r.activated_at, r.closed_at, o.kind, o.actor FROM decky_revisions r JOIN operations o ON o.id = r.operation_id
+SELECT r.id, r.decky_id, r.number, r.state, r.operation_id, r.removed, r.created_at, r.activated_at, r.closed_at, coalesce(o.kind, 'plan') AS kind, coalesce(o.actor, '') AS actor
+FROM decky_revisions r LEFT JOIN operations o ON o.id = r.operation_id
 WHERE r.decky_id = $1 AND r.activated_at IS NOT NULL AND r.number < $2
 ORDER BY r.number DESC
 LIMIT $3
@@ -653,7 +653,7 @@ type ListRevisionsRow struct {
 	DeckyID     uuid.UUID
 	Number      int32
 	State       string
-	OperationID uuid.UUID
+	OperationID *uuid.UUID
 	Removed     bool
 	CreatedAt   time.Time
 	ActivatedAt *time.Time
@@ -735,7 +735,7 @@ func (q *Queries) ListRevisionsByState(ctx context.Context, arg ListRevisionsByS
 }
 
 const listUsedAddresses = `-- name: ListUsedAddresses :many
-SELECT ip FROM deckies WHERE deleted_at IS NULL
+SELECT ip::inet AS ip FROM deckies WHERE deleted_at IS NULL AND ip IS NOT NULL
 `
 
 func (q *Queries) ListUsedAddresses(ctx context.Context) ([]netip.Addr, error) {
@@ -769,7 +769,7 @@ func (q *Queries) LockAddresses(ctx context.Context) error {
 }
 
 const lockDecky = `-- name: LockDecky :one
-SELECT id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at, repair_failures, repair_after FROM deckies WHERE id = $1 AND deleted_at IS NULL FOR UPDATE
+SELECT id, scope, name, key, ip, archetype, distro, hostname, nmap_os, state, state_reason, created_at, state_changed_at, last_activity_at, deleted_at, repair_failures, repair_after, planned, forwards_l3, x, y FROM deckies WHERE id = $1 AND deleted_at IS NULL FOR UPDATE
 `
 
 func (q *Queries) LockDecky(ctx context.Context, id uuid.UUID) (Decky, error) {
@@ -793,6 +793,10 @@ func (q *Queries) LockDecky(ctx context.Context, id uuid.UUID) (Decky, error) {
 		&i.DeletedAt,
 		&i.RepairFailures,
 		&i.RepairAfter,
+		&i.Planned,
+		&i.ForwardsL3,
+		&i.X,
+		&i.Y,
 	)
 	return i, err
 }

@@ -28,7 +28,7 @@ type Decky struct {
 	Scope          string
 	Name           string
 	Key            string
-	IP             netip.Addr
+	IP             *netip.Addr
 	Archetype      *string
 	Distro         string
 	Hostname       string
@@ -41,6 +41,10 @@ type Decky struct {
 	DeletedAt      *time.Time
 	RepairFailures int32
 	RepairAfter    time.Time
+	Planned        bool
+	ForwardsL3     bool
+	X              *float64
+	Y              *float64
 }
 
 type DeckyEndpoint struct {
@@ -57,7 +61,7 @@ type DeckyRevision struct {
 	DeckyID     uuid.UUID
 	Number      int32
 	State       string
-	OperationID uuid.UUID
+	OperationID *uuid.UUID
 	Removed     bool
 	CreatedAt   time.Time
 	ActivatedAt *time.Time
@@ -71,6 +75,18 @@ type Installation struct {
 	Runtime         *string
 	RelayKillSwitch bool
 	CreatedAt       time.Time
+}
+
+type LAN struct {
+	ID          uuid.UUID
+	TopologyID  uuid.UUID
+	Position    int32
+	Name        string
+	Subnet      netip.Prefix
+	IsDMZ       bool
+	X           *float64
+	Y           *float64
+	HoldsSubnet bool
 }
 
 type ObserverPass struct {
@@ -104,6 +120,8 @@ type Operation struct {
 	CreatedAt         time.Time
 	StartedAt         *time.Time
 	EndedAt           *time.Time
+	Payload           json.RawMessage
+	Undo              json.RawMessage
 }
 
 type OperationStep struct {
@@ -149,6 +167,39 @@ type RoleInstance struct {
 	StartedAt time.Time
 	SeenAt    time.Time
 	StoppedAt *time.Time
+}
+
+type Topology struct {
+	ID              uuid.UUID
+	Name            string
+	Mode            string
+	Status          string
+	StatusReason    string
+	GeneratedFrom   json.RawMessage
+	Version         int64
+	CreatedAt       time.Time
+	StatusChangedAt time.Time
+	DeletedAt       *time.Time
+}
+
+type TopologyEdge struct {
+	ID         uuid.UUID
+	TopologyID uuid.UUID
+	Position   int32
+	DeckyID    uuid.UUID
+	LANID      uuid.UUID
+	IP         netip.Addr
+	IsBridge   bool
+	ForwardsL3 bool
+}
+
+type TopologyStatusEvent struct {
+	ID         int64
+	TopologyID uuid.UUID
+	FromStatus string
+	ToStatus   string
+	At         time.Time
+	Reason     string
 }
 
 type User struct {

@@ -63,7 +63,7 @@ func (q *Queries) FailRunningSteps(ctx context.Context, arg FailRunningStepsPara
 }
 
 const getOperation = `-- name: GetOperation :one
-SELECT id, seq, scope, lane, kind, actor, idempotency_key, request_hash, request, state, fault, decky_id, decky_name, service, revision_before, revision_after, response, run_id, cancel_requested_at, created_at, started_at, ended_at FROM operations WHERE id = $1
+SELECT id, seq, scope, lane, kind, actor, idempotency_key, request_hash, request, state, fault, decky_id, decky_name, service, revision_before, revision_after, response, run_id, cancel_requested_at, created_at, started_at, ended_at, payload, undo FROM operations WHERE id = $1
 `
 
 func (q *Queries) GetOperation(ctx context.Context, id uuid.UUID) (Operation, error) {
@@ -92,12 +92,14 @@ func (q *Queries) GetOperation(ctx context.Context, id uuid.UUID) (Operation, er
 		&i.CreatedAt,
 		&i.StartedAt,
 		&i.EndedAt,
+		&i.Payload,
+		&i.Undo,
 	)
 	return i, err
 }
 
 const getOperationByKey = `-- name: GetOperationByKey :one
-SELECT id, seq, scope, lane, kind, actor, idempotency_key, request_hash, request, state, fault, decky_id, decky_name, service, revision_before, revision_after, response, run_id, cancel_requested_at, created_at, started_at, ended_at FROM operations WHERE actor = $1 AND idempotency_key = $2
+SELECT id, seq, scope, lane, kind, actor, idempotency_key, request_hash, request, state, fault, decky_id, decky_name, service, revision_before, revision_after, response, run_id, cancel_requested_at, created_at, started_at, ended_at, payload, undo FROM operations WHERE actor = $1 AND idempotency_key = $2
 `
 
 type GetOperationByKeyParams struct {
@@ -131,6 +133,8 @@ func (q *Queries) GetOperationByKey(ctx context.Context, arg GetOperationByKeyPa
 		&i.CreatedAt,
 		&i.StartedAt,
 		&i.EndedAt,
+		&i.Payload,
+		&i.Undo,
 	)
 	return i, err
 }
@@ -147,8 +151,8 @@ func (q *Queries) HighestOperation(ctx context.Context) (int64, error) {
 }
 
 const insertOperation = `-- name: InsertOperation :one
-INSERT INTO operations (id, scope, lane, kind, actor, idempotency_key, request_hash, request, state, fault, decky_id, decky_name, service, ended_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+INSERT INTO operations (id, scope, lane, kind, actor, idempotency_key, request_hash, request, state, fault, decky_id, decky_name, service, ended_at, payload)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 ON CONFLICT (actor, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 RETURNING seq, created_at
 `
@@ -168,6 +172,7 @@ type InsertOperationParams struct {
 	DeckyName      string
 	Service        string
 	EndedAt        *time.Time
+	Payload        json.RawMessage
 }
 
 type InsertOperationRow struct {
@@ -192,6 +197,7 @@ func (q *Queries) InsertOperation(ctx context.Context, arg InsertOperationParams
 		arg.DeckyName,
 		arg.Service,
 		arg.EndedAt,
+		arg.Payload,
 	)
 	var i InsertOperationRow
 	err := row.Scan(&i.Seq, &i.CreatedAt)
@@ -256,7 +262,7 @@ func (q *Queries) ListOpenLanes(ctx context.Context) ([]ListOpenLanesRow, error)
 }
 
 const listOpenOperations = `-- name: ListOpenOperations :many
-SELECT id, seq, scope, lane, kind, actor, idempotency_key, request_hash, request, state, fault, decky_id, decky_name, service, revision_before, revision_after, response, run_id, cancel_requested_at, created_at, started_at, ended_at FROM operations WHERE ended_at IS NULL ORDER BY seq LIMIT $1
+SELECT id, seq, scope, lane, kind, actor, idempotency_key, request_hash, request, state, fault, decky_id, decky_name, service, revision_before, revision_after, response, run_id, cancel_requested_at, created_at, started_at, ended_at, payload, undo FROM operations WHERE ended_at IS NULL ORDER BY seq LIMIT $1
 `
 
 // Oldest first: the order in which they must be submitted again.
@@ -292,6 +298,8 @@ func (q *Queries) ListOpenOperations(ctx context.Context, maxRows int32) ([]Oper
 			&i.CreatedAt,
 			&i.StartedAt,
 			&i.EndedAt,
+			&i.Payload,
+			&i.Undo,
 		); err != nil {
 			return nil, err
 		}
@@ -304,7 +312,7 @@ func (q *Queries) ListOpenOperations(ctx context.Context, maxRows int32) ([]Oper
 }
 
 const listOperations = `-- name: ListOperations :many
-SELECT id, seq, scope, lane, kind, actor, idempotency_key, request_hash, request, state, fault, decky_id, decky_name, service, revision_before, revision_after, response, run_id, cancel_requested_at, created_at, started_at, ended_at FROM operations
+SELECT id, seq, scope, lane, kind, actor, idempotency_key, request_hash, request, state, fault, decky_id, decky_name, service, revision_before, revision_after, response, run_id, cancel_requested_at, created_at, started_at, ended_at, payload, undo FROM operations
 WHERE seq < $1
   AND ($2::text IS NULL OR decky_name = $2)
   AND ($3::text IS NULL OR service = $3)
@@ -366,6 +374,8 @@ func (q *Queries) ListOperations(ctx context.Context, arg ListOperationsParams) 
 			&i.CreatedAt,
 			&i.StartedAt,
 			&i.EndedAt,
+			&i.Payload,
+			&i.Undo,
 		); err != nil {
 			return nil, err
 		}
@@ -411,7 +421,7 @@ func (q *Queries) ListSteps(ctx context.Context, operationIds []uuid.UUID) ([]Op
 }
 
 const lockOperation = `-- name: LockOperation :one
-SELECT id, seq, scope, lane, kind, actor, idempotency_key, request_hash, request, state, fault, decky_id, decky_name, service, revision_before, revision_after, response, run_id, cancel_requested_at, created_at, started_at, ended_at FROM operations WHERE id = $1 FOR UPDATE
+SELECT id, seq, scope, lane, kind, actor, idempotency_key, request_hash, request, state, fault, decky_id, decky_name, service, revision_before, revision_after, response, run_id, cancel_requested_at, created_at, started_at, ended_at, payload, undo FROM operations WHERE id = $1 FOR UPDATE
 `
 
 func (q *Queries) LockOperation(ctx context.Context, id uuid.UUID) (Operation, error) {
@@ -440,6 +450,8 @@ func (q *Queries) LockOperation(ctx context.Context, id uuid.UUID) (Operation, e
 		&i.CreatedAt,
 		&i.StartedAt,
 		&i.EndedAt,
+		&i.Payload,
+		&i.Undo,
 	)
 	return i, err
 }
@@ -473,7 +485,7 @@ func (q *Queries) ReleaseIdempotencyKey(ctx context.Context, arg ReleaseIdempote
 const requestCancel = `-- name: RequestCancel :one
 UPDATE operations SET cancel_requested_at = coalesce(cancel_requested_at, now())
 WHERE id = $1 AND ended_at IS NULL
-RETURNING id, seq, scope, lane, kind, actor, idempotency_key, request_hash, request, state, fault, decky_id, decky_name, service, revision_before, revision_after, response, run_id, cancel_requested_at, created_at, started_at, ended_at
+RETURNING id, seq, scope, lane, kind, actor, idempotency_key, request_hash, request, state, fault, decky_id, decky_name, service, revision_before, revision_after, response, run_id, cancel_requested_at, created_at, started_at, ended_at, payload, undo
 `
 
 // Nothing is returned when the operation is final.
@@ -503,6 +515,8 @@ func (q *Queries) RequestCancel(ctx context.Context, id uuid.UUID) (Operation, e
 		&i.CreatedAt,
 		&i.StartedAt,
 		&i.EndedAt,
+		&i.Payload,
+		&i.Undo,
 	)
 	return i, err
 }

@@ -96,6 +96,23 @@ func Rollback(current, earlier []Service, number int, now time.Time) ([]Service,
 	return next, nil
 }
 
+// SameServices reports whether two lists name the same services in the same order with the same configurations in force.
+func SameServices(a, b []Service) bool {
+	return slices.EqualFunc(a, b, func(x, y Service) bool { return x.Name == y.Name && Same(x.Config, y.Config) })
+}
+
+// Restamp returns services with the stamps of the decoys that stay as they are, and the given number for all others.
+func Restamp(before, services []Service, number int) []Service {
+	stamped := slices.Clone(services)
+	for i, s := range stamped {
+		stamped[i].Revision = number
+		if j := Find(before, s.Name); j >= 0 && Same(before[j].Config, s.Config) {
+			stamped[i].Revision = before[j].Revision
+		}
+	}
+	return stamped
+}
+
 func notPresent() error {
 	return fault.New(fault.Conflict, "service_not_present", "the service is not on the decky")
 }

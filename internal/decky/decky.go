@@ -48,11 +48,13 @@ const (
 
 // Decky is one fake host with the services of one revision.
 type Decky struct {
-	ID          uuid.UUID
-	Scope       string
-	Name        string
-	Key         string
-	IP          netip.Addr
+	ID    uuid.UUID
+	Scope string
+	Name  string
+	Key   string
+	IP    netip.Addr // zero while the decky is planned
+	// Planned marks a decky of a topology that is not deployed, or not any more: nothing of it may run.
+	Planned     bool
 	Archetype   string // "" when none was chosen
 	Distro      string
 	Hostname    string

@@ -20,11 +20,13 @@ import (
 
 	"github.com/decnet/decnet/activities"
 	"github.com/decnet/decnet/db"
+	"github.com/decnet/decnet/internal/bus"
 	"github.com/decnet/decnet/internal/decky"
 	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/operation"
 	"github.com/decnet/decnet/internal/secretbox"
 	"github.com/decnet/decnet/internal/temporalfault"
+	"github.com/decnet/decnet/internal/topology"
 	"github.com/decnet/decnet/workflows"
 )
 
@@ -114,7 +116,11 @@ func (d *Dispatcher) Accept(ctx context.Context, op operation.Operation, request
 	if err != nil {
 		return operation.Operation{}, err
 	}
-	stored, added, err := d.store.AddOperation(ctx, op, sealed)
+	events, err := enqueued(op)
+	if err != nil {
+		return operation.Operation{}, err
+	}
+	stored, added, err := d.store.AddOperation(ctx, op, sealed, events...)
 	if err != nil || !added || !stored.State.Open() {
 		return stored, err
 	}
@@ -122,6 +128,22 @@ func (d *Dispatcher) Accept(ctx context.Context, op operation.Operation, request
 		d.log.WarnContext(ctx, "operation is kept until its scope can be reached", "operation_id", stored.ID, "err", err)
 	}
 	return stored, nil
+}
+
+// enqueued is the event of an edit of a topology that was asked for.
+func enqueued(op operation.Operation) ([]db.Event, error) {
+	id, ok := topology.IDFromScope(op.Scope)
+	if !ok || len(op.Payload) == 0 || !op.State.Open() {
+		return nil, nil
+	}
+	subject, err := bus.TopologyMutation(id.String(), bus.MutationEnqueued)
+	if err != nil {
+		return nil, err
+	}
+	payload, err := json.Marshal(map[string]any{"mutation_id": op.ID, "op": op.Kind, "payload": op.Payload})
+	return []db.Event{{
+		EventID: uuid.New(), Key: id.String(), Topic: string(subject), Type: bus.MutationEnqueued, Payload: payload, OperationID: op.ID,
+	}}, err
 }
 
 // Submit hands an open operation to its scope, starting the scope when it is not there. Submitting again is harmless.
@@ -200,14 +222,29 @@ func (d *Dispatcher) Cancel(ctx context.Context, id uuid.UUID) (operation.Operat
 	return op, nil
 }
 
+// Record does a change that needs no lane in one transaction, together with the operation that tells of it, and returns
+// what the change answers as JSON. Nothing is recorded of a change that fails.
+func (d *Dispatcher) Record(ctx context.Context, op operation.Operation, change func(*db.Tx) (any, error)) (json.RawMessage, error) {
+	sealed, err := d.box.Seal([]byte("{}"), op.ID.String())
+	if err != nil {
+		return nil, err
+	}
+	var response any
+	if err := d.store.InTx(ctx, func(tx *db.Tx) (err error) {
+		if response, err = change(tx); err != nil {
+			return err
+		}
+		return tx.RecordDone(ctx, op, sealed, response)
+	}); err != nil || response == nil {
+		return nil, err
+	}
+	return json.Marshal(response)
+}
+
 // ChangeExpiry sets when a service is to be removed, nil for never, and wakes its timer. The operation op is recorded as
 // succeeded with the response. That Temporal does not answer is no error: the time is kept, and recovery starts the timer.
 func (d *Dispatcher) ChangeExpiry(ctx context.Context, op operation.Operation, at *time.Time, response any) error {
-	plain, err := json.Marshal(operation.Request{})
-	if err != nil {
-		return fmt.Errorf("encode request: %w", err)
-	}
-	sealed, err := d.box.Seal(plain, op.ID.String())
+	sealed, err := d.box.Seal([]byte("{}"), op.ID.String())
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,9 @@ type nothing struct {
 
 func (*nothing) Name() string                  { return "process" }
 func (*nothing) Prepare(context.Context) error { return nil }
+
+func (*nothing) Networks(context.Context, string, []runtime.Network) error { return nil }
+
 func (n *nothing) Converge(ctx context.Context, _ runtime.Decky, _ runtime.Hooks) ([]runtime.Endpoint, error) {
 	n.started.Add(1)
 	select {

@@ -28,7 +28,34 @@ const (
 	SetExpiry     Kind = "set_expiry" // recorded, never run: it changes no decoy
 	Rollback      Kind = "rollback"
 	Reconcile     Kind = "reconcile"
+
+	// Recorded, never run: nothing of a plan or of what was torn down runs.
+	CreateTopology Kind = "create_topology"
+	DeleteTopology Kind = "delete_topology"
+
+	// On a topology as a whole.
+	Deploy      Kind = "deploy"
+	Teardown    Kind = "teardown"
+	AddLAN      Kind = "add_lan"
+	RemoveLAN   Kind = "remove_lan"
+	UpdateLAN   Kind = "update_lan"
+	AddDecky    Kind = "add_decky"
+	AttachDecky Kind = "attach_decky"
+	DetachDecky Kind = "detach_decky"
+	RemoveDecky Kind = "remove_decky"
+	UpdateDecky Kind = "update_decky"
 )
+
+// OfTopology reports whether operations of this kind change a topology as a whole, in its lane for everything.
+func (k Kind) OfTopology() bool {
+	switch k {
+	case Deploy, Teardown, AddLAN, RemoveLAN, UpdateLAN, AddDecky, AttachDecky, DetachDecky, RemoveDecky, UpdateDecky:
+		return true
+	case CreateDecky, DeleteDecky, AddService, RemoveService, SaveConfig, ApplyConfig, SetExpiry, Rollback, Reconcile,
+		CreateTopology, DeleteTopology:
+	}
+	return false
+}
 
 // State is how far an operation got. The last five are final.
 type State string
@@ -104,7 +131,11 @@ type Operation struct {
 	RevisionBefore *int
 	RevisionAfter  *int
 	// Response is the body the API answers with once the operation succeeded.
-	Response  json.RawMessage
+	Response json.RawMessage
+	// Payload is the request of a topology's edit as anybody may see it; nil for other operations.
+	Payload json.RawMessage
+	// Undo is what the operation's kind needs to restore what it changed; it holds no secret.
+	Undo      json.RawMessage
 	RunID     string
 	Cancel    bool // cancelling was asked for
 	Steps     []StepRecord
@@ -122,6 +153,10 @@ type Request struct {
 	Configure *ConfigureRequest `json:"configure,omitempty"`
 	// Revision is the number to roll back to.
 	Revision int `json:"revision,omitempty"`
+	// Edit is the payload of a change of a topology's graph.
+	Edit json.RawMessage `json:"edit,omitempty"`
+	// ExpectedVersion is the version the topology must have when the edit's turn comes.
+	ExpectedVersion *int64 `json:"expected_version,omitempty"`
 }
 
 // AddRequest names a service and its validated configuration.

@@ -35,6 +35,15 @@ type Decky struct {
 	Publish []Port
 }
 
+// Network is one network of a topology.
+type Network struct {
+	Name     string // the engine's name of the network
+	Bridge   string // name of its interface on the host; does not change when the LAN is renamed
+	Subnet   netip.Prefix
+	Gateway  netip.Addr
+	Internal bool // the engine gives it no way out of the host
+}
+
 // Attachment is one network of a topology and the address that a decky has on it.
 type Attachment struct {
 	Name     string // the engine's name of the network
@@ -106,6 +115,9 @@ type Runtime interface {
 	// Decoys whose revision already matches are not touched. It returns the endpoints of all services of d, sorted by
 	// service. A decoy that cannot come up is an OperationFailed fault whose message is safe to show.
 	Converge(ctx context.Context, d Decky, h Hooks) ([]Endpoint, error)
+	// Networks makes the networks of a topology's scope exist as wanted and removes its other ones that nothing is attached to
+	// any more. It is called before deckies of the scope converge and again after.
+	Networks(ctx context.Context, scope string, want []Network) error
 	// Observe lists every decoy this installation has on the host, of known and unknown deckies alike, sorted by decky and service.
 	Observe(ctx context.Context) ([]Status, error)
 	// Exits delivers a value after some decoy ended by itself; a pending value is enough, values may be merged.

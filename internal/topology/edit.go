@@ -159,7 +159,8 @@ func (e *edit) configure(d *Decky, configs map[string]service.Config, field stri
 		if !ok {
 			continue
 		}
-		accepted, err := def.Validate(e.site.At+"."+field+"."+s.Name, configs[s.Name])
+		submitted := service.Unmask(def, configs[s.Name], s.Latest())
+		accepted, err := def.Validate(e.site.At+"."+field+"."+s.Name, submitted)
 		if err != nil {
 			return err
 		}

@@ -90,3 +90,23 @@ func number(a netip.Addr) uint32 {
 func address(n uint32) netip.Addr {
 	return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, n)))
 }
+
+// NextIP returns the lowest address of a LAN that no decky of a hydrated graph has. When there is none it returns a Conflict
+// (addresses_exhausted).
+func NextIP(g Graph, l LAN) (netip.Addr, error) {
+	subnet, err := l.Prefix()
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	hosts, err := NewHosts(subnet)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	for _, d := range g.Deckies {
+		text, _ := d.Address(l.Name)
+		if ip, err := netip.ParseAddr(text); err == nil && isHost(subnet, ip) {
+			hosts.taken[ip] = true
+		}
+	}
+	return hosts.Next()
+}

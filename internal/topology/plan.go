@@ -74,7 +74,7 @@ func Attachments(id uuid.UUID, g Graph, d Decky) ([]runtime.Attachment, error) {
 		declared, _ := d.Address(l.Name)
 		ip, err := netip.ParseAddr(declared)
 		if err != nil || !isHost(n.Subnet, ip) {
-			return nil, fault.New(fault.Conflict, "address_missing", "%s has no address in %s", d.Name, l.Name)
+			return nil, AddressMissing(d.Name, l.Name)
 		}
 		a := runtime.Attachment{Name: n.Name, Bridge: n.Bridge, Subnet: n.Subnet, Gateway: n.Gateway, Internal: n.Internal, IP: ip}
 		if l.ID == home.ID {
@@ -108,4 +108,9 @@ func servedPorts(d Decky) []service.Port {
 		ports = append(ports, def.ServedPorts(s.Config)...)
 	}
 	return ports
+}
+
+// AddressMissing is the Conflict (address_missing) for a decky without a usable address in one of its LANs.
+func AddressMissing(decky, lan string) *fault.Error {
+	return fault.New(fault.Conflict, "address_missing", "%s has no address in %s", decky, lan)
 }

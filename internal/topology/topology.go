@@ -34,6 +34,7 @@ type Topology struct {
 	Name   string
 	Mode   string
 	Status Status
+	Reason string // why it came to be there, "" when that needs no words
 	// Version rises by one with every change of the graph or the status, whether or not the caller named the one it saw.
 	Version         int64
 	CreatedAt       time.Time

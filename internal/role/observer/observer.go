@@ -185,7 +185,9 @@ func Drift(deckies []decky.Decky, statuses []runtime.Status) []Repair {
 	}
 	var repairs []Repair
 	for _, d := range deckies {
-		if reason := differs(activities.Desired(d), d.State, running[d.ID]); reason != "" {
+		// Nothing of a planned decky runs and nothing of it is owed, whatever its state.
+		idle := d.Planned && len(running[d.ID]) == 0
+		if reason := differs(activities.Desired(d), d.State, running[d.ID]); reason != "" && !idle {
 			repairs = append(repairs, Repair{DeckyID: d.ID, Scope: d.Scope, Name: d.Name, Reason: reason})
 		}
 		delete(running, d.ID)
