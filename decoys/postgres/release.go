@@ -52,7 +52,7 @@ type release struct {
 	version string
 	major   int
 	lines   [places]int
-	// lastLine is set for packages compiled with GCC before 9: later compilers report the first line of a statement.
+	// lastLine is set for packages of old compilers (GCC 4.8); newer ones report the first line of a statement.
 	lastLine bool
 }
 
