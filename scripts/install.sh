@@ -27,10 +27,13 @@ need_for_up() {
 need_for_test() {
   need_for_up
   need curl has curl
+  need default-mysql-client has mysql
   need expect has expect
+  need hydra has hydra
   need iproute2 has ip
   need jq has jq
   need openssh-client has ssh
+  need postgresql-client has psql
   need procps has ps
   need redis-tools has redis-cli
   need sshpass has sshpass

@@ -324,9 +324,11 @@ func TestRun_EveryServiceWorksConfined(t *testing.T) {
 func TestRun_RefusesServiceConfigsWithoutQuotingThem(t *testing.T) {
 	t.Parallel()
 	for service, config := range map[string]map[string]any{
-		"http":   {"fake_app": "hunter2"},
-		"redis":  {"version": "hunter2"},
-		"gopher": {},
+		"http":     {"fake_app": "hunter2"},
+		"mysql":    {"version": "hunter2"},
+		"postgres": {"hunter2": "hunter2"},
+		"redis":    {"version": "hunter2"},
+		"gopher":   {},
 	} {
 		p := start(t, func(c map[string]any) { c["service"], c["service_config"] = service, config })
 		require.Error(t, p.cmd.Wait())

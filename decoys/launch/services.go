@@ -29,9 +29,11 @@ type build func(*launch) (server, error)
 
 // services maps the slug of every service to what reads its configuration.
 var services = map[string]func(config.Config) (build, error){
-	"http":  buildHTTP,
-	"redis": buildRedis,
-	"ssh":   buildSSH,
+	"http":     buildHTTP,
+	"mysql":    buildMySQL,
+	"postgres": buildPostgres,
+	"redis":    buildRedis,
+	"ssh":      buildSSH,
 }
 
 func constructor(cfg config.Config) (build, error) {

@@ -7,7 +7,9 @@ package tcp
 import (
 	"context"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
@@ -28,10 +30,11 @@ const (
 	maxSecretBytes = 1024
 )
 
-// Conn is one client. Src and Port are its address in text.
+// Conn is one client. Src and Port are its address in text, N counts the admitted connections of the server from 1.
 type Conn struct {
 	net.Conn
 	Src, Port string
+	N         uint64
 	log       *eventlog.Log
 }
 
@@ -42,11 +45,13 @@ func (c *Conn) Emit(id string, fields ...eventlog.Field) {
 
 // Server serves the connections of one decoy.
 type Server struct {
-	log    *eventlog.Log
-	handle func(context.Context, *Conn)
+	log      *eventlog.Log
+	handle   func(context.Context, *Conn)
+	describe func(*Conn) []eventlog.Field
 
 	mu     sync.Mutex
 	conns  map[net.Conn]string
+	count  uint64
 	closed bool
 	wg     sync.WaitGroup
 }
@@ -54,7 +59,12 @@ type Server struct {
 // New returns a server that calls handle for every admitted connection, each in a goroutine of its own. The connection is
 // closed when handle returns.
 func New(log *eventlog.Log, handle func(context.Context, *Conn)) *Server {
-	return &Server{log: log, handle: handle, conns: map[net.Conn]string{}}
+	return NewDescribed(log, handle, func(*Conn) []eventlog.Field { return nil })
+}
+
+// NewDescribed is New for protocols that number or name their connections: the fields describe returns are added to `connect`.
+func NewDescribed(log *eventlog.Log, handle func(context.Context, *Conn), describe func(*Conn) []eventlog.Field) *Server {
+	return &Server{log: log, handle: handle, describe: describe, conns: map[net.Conn]string{}}
 }
 
 // Serve accepts connections until the listener is closed. Running out of descriptors only slows it down.
@@ -72,11 +82,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 				continue
 			}
 		}
-		if !s.admit(c) {
+		n, ok := s.admit(c)
+		if !ok {
 			_ = c.Close()
 			continue
 		}
-		go s.serve(ctx, c)
+		go s.serve(ctx, c, n)
 	}
 }
 
@@ -96,7 +107,8 @@ func (s *Server) Close(wait time.Duration) {
 	}
 }
 
-func (s *Server) admit(c net.Conn) bool {
+// admit returns the number of the connection.
+func (s *Server) admit(c net.Conn) (uint64, bool) {
 	host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,18 +119,19 @@ func (s *Server) admit(c net.Conn) bool {
 		}
 	}
 	if s.closed || len(s.conns) >= MaxConns || same >= MaxConnsPerSource {
-		return false
+		return 0, false
 	}
 	s.conns[c] = host
+	s.count++
 	s.wg.Add(1)
-	return true
+	return s.count, true
 }
 
-func (s *Server) serve(ctx context.Context, raw net.Conn) {
+func (s *Server) serve(ctx context.Context, raw net.Conn, n uint64) {
 	host, port, _ := net.SplitHostPort(raw.RemoteAddr().String())
-	c := &Conn{Conn: raw, Src: host, Port: port, log: s.log}
+	c := &Conn{Conn: raw, Src: host, Port: port, N: n, log: s.log}
 	started := time.Now()
-	c.Emit("connect", eventlog.F("src_port", port))
+	c.Emit("connect", append([]eventlog.Field{eventlog.F("src_port", port)}, s.describe(c)...)...)
 	defer func() {
 		if p := recover(); p != nil {
 			c.Emit("parse_error", eventlog.F("error", "panic"))
@@ -146,6 +159,26 @@ func Secret(kind, secret string) []eventlog.Field {
 	return []eventlog.Field{
 		eventlog.F("secret_kind", kind), eventlog.F("secret_printable", printable(secret)),
 		eventlog.F("secret_b64", base64.StdEncoding.EncodeToString([]byte(secret))),
+	}
+}
+
+// Digest is Secret for what only a program can read, a hash or a response to a challenge: its printable form is hex.
+func Digest(kind string, raw []byte) []eventlog.Field {
+	if len(raw) == 0 {
+		return nil
+	}
+	raw = raw[:min(len(raw), maxSecretBytes)]
+	return []eventlog.Field{
+		eventlog.F("secret_kind", kind), eventlog.F("secret_printable", hex.EncodeToString(raw)),
+		eventlog.F("secret_b64", base64.StdEncoding.EncodeToString(raw)),
+	}
+}
+
+// Pause waits between lo and hi, or until ctx ends: what answers at once is no server under load.
+func Pause(ctx context.Context, lo, hi time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(lo + rand.N(hi-lo)):
 	}
 }
 

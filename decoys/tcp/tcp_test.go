@@ -87,3 +87,43 @@ func TestSecret(t *testing.T) {
 	require.Equal(t, "YQDDqQ==", f[2].Value)
 	require.Len(t, tcp.Secret("plaintext", strings.Repeat("x", 5000))[1].Value, 1024)
 }
+
+func TestDigest(t *testing.T) {
+	t.Parallel()
+	require.Empty(t, tcp.Digest("mysql_native_password", nil))
+	f := tcp.Digest("mysql_native_password", []byte{0, 0xff})
+	require.Equal(t, "00ff", f[1].Value)
+	require.Equal(t, "AP8=", f[2].Value)
+	require.Len(t, tcp.Digest("x", make([]byte, 5000))[1].Value, 2048)
+}
+
+func TestServer_DescribesAndNumbersConnections(t *testing.T) {
+	t.Parallel()
+	log := &logged{}
+	s := tcp.NewDescribed(eventlog.New(log, "a", "x", "boot", 1, nil), func(context.Context, *tcp.Conn) {}, func(c *tcp.Conn) []eventlog.Field {
+		return []eventlog.Field{eventlog.Int("connection_id", 40+c.N)}
+	})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	done := make(chan struct{})
+	go func() { defer close(done); _ = s.Serve(t.Context(), l) }()
+	for range 2 {
+		c, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		_, _ = io.Copy(io.Discard, c)
+		_ = c.Close()
+	}
+	_ = l.Close()
+	<-done
+	s.Close(5 * time.Second)
+	require.Regexp(t, `(?s) connect .* src_port="\d+" connection_id="41"\].* connect .* connection_id="42"\]`, log.String())
+}
+
+func TestPause_EndsWithTheContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	began := time.Now()
+	tcp.Pause(ctx, time.Minute, time.Hour)
+	require.Less(t, time.Since(began), 30*time.Second)
+}

@@ -136,6 +136,10 @@ func TestRegistry_AgreesWithTheDecoys(t *testing.T) {
 		switch d.Name {
 		case "http":
 			return cfg.DecodeHTTP()
+		case "mysql":
+			return cfg.DecodeMySQL()
+		case "postgres":
+			return cfg.DecodePostgres()
 		case "redis":
 			return cfg.DecodeRedis()
 		case "ssh":

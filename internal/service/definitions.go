@@ -34,6 +34,8 @@ var definitions = map[string]Definition{
 			},
 		},
 	},
+	"mysql":    mysql(),
+	"postgres": postgres(),
 	"redis": {
 		Name:  "redis",
 		Title: "Redis",
