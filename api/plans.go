@@ -17,12 +17,13 @@ import (
 	"github.com/decnet/decnet/internal/topology"
 )
 
-// versionBody is part of every body that changes a plan.
-type versionBody struct {
+// VersionBody is part of every body that changes a plan.
+type VersionBody struct {
 	ExpectedVersion *int64 `json:"expected_version,omitempty" minimum:"1" doc:"Refuse the change when the topology has another version"`
 }
 
-type canvasBody struct {
+// CanvasBody is a place on the canvas.
+type CanvasBody struct {
 	X *float64 `json:"x,omitempty"`
 	Y *float64 `json:"y,omitempty"`
 }
@@ -31,8 +32,8 @@ type addLANInput struct {
 	MutationInput
 	TopologyPath
 	Body struct {
-		versionBody
-		canvasBody
+		VersionBody
+		CanvasBody
 		Name   string  `json:"name" minLength:"1" maxLength:"64"`
 		Subnet *string `json:"subnet,omitempty" maxLength:"64" doc:"A free one when absent"`
 		IsDMZ  bool    `json:"is_dmz,omitempty"`
@@ -44,8 +45,8 @@ type updateLANInput struct {
 	TopologyPath
 	LANPath
 	Body struct {
-		versionBody
-		canvasBody
+		VersionBody
+		CanvasBody
 		Name   *string `json:"name,omitempty" minLength:"1" maxLength:"64"`
 		Subnet *string `json:"subnet,omitempty" maxLength:"64"`
 		IsDMZ  *bool   `json:"is_dmz,omitempty"`
@@ -67,8 +68,8 @@ type addDeckyInput struct {
 	MutationInput
 	TopologyPath
 	Body struct {
-		versionBody
-		canvasBody
+		VersionBody
+		CanvasBody
 		Name          string                    `json:"name" minLength:"1" maxLength:"63"`
 		LAN           string                    `json:"lan,omitempty" maxLength:"64" doc:"Name or id of its home LAN"`
 		Services      []string                  `json:"services" required:"false" maxItems:"64" doc:"The archetype's when absent"`
@@ -83,8 +84,8 @@ type updateDeckyInput struct {
 	MutationInput
 	TopologyDeckyPath
 	Body struct {
-		versionBody
-		canvasBody
+		VersionBody
+		CanvasBody
 		Name          *string                    `json:"name,omitempty" minLength:"1" maxLength:"63"`
 		Services      *[]string                  `json:"services,omitempty" maxItems:"64"`
 		ServiceConfig *map[string]map[string]any `json:"service_config,omitempty"`
@@ -98,7 +99,7 @@ type addEdgeInput struct {
 	MutationInput
 	TopologyPath
 	Body struct {
-		versionBody
+		VersionBody
 		DeckyUUID  string `json:"decky_uuid" maxLength:"64" doc:"The decky, by uuid or name"`
 		LANID      string `json:"lan_id" maxLength:"64" doc:"The LAN, by id or name"`
 		IP         string `json:"ip,omitempty" maxLength:"64"`
@@ -108,7 +109,7 @@ type addEdgeInput struct {
 }
 
 type removeLANInput struct {
-	topologyChangeInput
+	TopologyChangeInput
 	LANPath
 }
 
@@ -119,7 +120,7 @@ type removeDeckyInput struct {
 }
 
 type removeEdgeInput struct {
-	topologyChangeInput
+	TopologyChangeInput
 	EdgeID string `path:"edge_id" format:"uuid"`
 }
 

@@ -103,6 +103,28 @@ func (a lanAddresses) MarshalJSON() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// UnmarshalJSON reads what MarshalJSON wrote, for clients made of these types.
+func (a *lanAddresses) UnmarshalJSON(data []byte) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if _, err := d.Token(); err != nil {
+		return err
+	}
+	*a = lanAddresses{}
+	for d.More() {
+		lan, err := d.Token()
+		if err != nil {
+			return err
+		}
+		var address topology.Address
+		address.LAN, _ = lan.(string)
+		if err := d.Decode(&address.IP); err != nil {
+			return err
+		}
+		*a = append(*a, address)
+	}
+	return nil
+}
+
 // Schema describes the object.
 func (lanAddresses) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: &huma.Schema{Type: huma.TypeString}}
@@ -185,7 +207,8 @@ type blankTopologyBody struct {
 	Mode string `json:"mode,omitempty" enum:"unihost"`
 }
 
-type topologyChangeInput struct {
+// TopologyChangeInput names a topology to be changed.
+type TopologyChangeInput struct {
 	MutationInput
 	TopologyPath
 	ExpectedVersion int64 `query:"expected_version" minimum:"1" doc:"Refuse the change when the topology has another version"`
@@ -435,7 +458,7 @@ func (s *server) reserved(ctx context.Context, tx *db.Tx, id uuid.UUID) ([]strin
 	return list, err
 }
 
-func (s *server) deleteTopology(ctx context.Context, in *topologyChangeInput) (*mutationOutput, error) {
+func (s *server) deleteTopology(ctx context.Context, in *TopologyChangeInput) (*mutationOutput, error) {
 	op := operation.Operation{Scope: topology.ScopeName(in.id()), Lane: operation.WholeScope, Kind: operation.DeleteTopology}
 	return s.record(ctx, in.MutationInput, "delete_topology "+in.TopologyID, in.ExpectedVersion, op, func(tx *db.Tx) (any, error) {
 		t, err := tx.LockTopology(ctx, in.id())
@@ -471,7 +494,7 @@ func (s *server) deployTopology(ctx context.Context, in *deployInput) (*mutation
 	})
 }
 
-func (s *server) teardownTopology(ctx context.Context, in *topologyChangeInput) (*mutationOutput, error) {
+func (s *server) teardownTopology(ctx context.Context, in *TopologyChangeInput) (*mutationOutput, error) {
 	return s.changeTopology(ctx, in.MutationInput, in.id(), operation.Teardown, func(t topology.Topology, _ topology.Graph) error {
 		if !t.Status.Teardownable() {
 			return t.Status.Refused("torn down")

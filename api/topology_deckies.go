@@ -8,8 +8,8 @@ import (
 	"github.com/decnet/decnet/internal/topology"
 )
 
-// topologyServicePath is a service of a decky of a topology in a path.
-type topologyServicePath struct {
+// TopologyServicePath is a service of a decky of a topology in a path.
+type TopologyServicePath struct {
 	TopologyDeckyPath
 	ServicePath
 }
@@ -42,19 +42,19 @@ type topologyAddServiceInput struct {
 
 type topologyRemoveServiceInput struct {
 	MutationInput
-	topologyServicePath
+	TopologyServicePath
 }
 
 type topologyConfigInput struct {
 	MutationInput
-	topologyServicePath
+	TopologyServicePath
 	DryRunQuery
 	Body configBody
 }
 
 type topologyExpiryInput struct {
 	MutationInput
-	topologyServicePath
+	TopologyServicePath
 	Body expiryBody
 }
 
