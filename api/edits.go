@@ -166,7 +166,7 @@ func editState(state operation.State) string {
 
 // TopologySnapshot is what a stream of a topology's events begins with.
 type TopologySnapshot struct {
-	TopologyID string     `json:"topology_id"`
-	Status     string     `json:"status"`
+	TopologyID string             `json:"topology_id"`
+	Status     string             `json:"status"`
 	InFlight   []TopologyEditBody `json:"in_flight" nullable:"false"`
 }
