@@ -1,4 +1,5 @@
 // Package tcp accepts the connections of a decoy: caps in total and per source, `connect` and `disconnect` events, recovery.
+// Connections of a protocol on datagrams, which somebody else accepts, are let in by Enter under the same rules.
 //
 // It knows no protocol. The invariant: whatever a handler does with hostile bytes, the connection ends, is counted
 // out, and leaves its events; a panic ends one connection, never the process.
@@ -8,6 +9,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -28,7 +30,7 @@ const (
 	maxSecretBytes = 1024
 )
 
-// Conn is one client. Src and Port are its address in text.
+// Conn is one client. Src and Port are its address in text. net.Conn is nil for one let in by Enter.
 type Conn struct {
 	net.Conn
 	Src, Port string
@@ -36,8 +38,11 @@ type Conn struct {
 }
 
 // Emit writes an event of this client; src_ip is its first field.
-func (c *Conn) Emit(id string, fields ...eventlog.Field) {
-	c.log.Emit(eventlog.Event{MsgID: id, Fields: append([]eventlog.Field{eventlog.F("src_ip", c.Src)}, fields...)})
+func (c *Conn) Emit(id string, fields ...eventlog.Field) { c.Log(eventlog.Info, id, fields...) }
+
+// Log is Emit with a severity.
+func (c *Conn) Log(pri int, id string, fields ...eventlog.Field) {
+	c.log.Emit(eventlog.Event{PRI: pri, MsgID: id, Fields: append([]eventlog.Field{eventlog.F("src_ip", c.Src)}, fields...)})
 }
 
 // Server serves the connections of one decoy.
@@ -46,7 +51,7 @@ type Server struct {
 	handle func(context.Context, *Conn)
 
 	mu     sync.Mutex
-	conns  map[net.Conn]string
+	conns  map[io.Closer]string
 	closed bool
 	wg     sync.WaitGroup
 }
@@ -54,7 +59,7 @@ type Server struct {
 // New returns a server that calls handle for every admitted connection, each in a goroutine of its own. The connection is
 // closed when handle returns.
 func New(log *eventlog.Log, handle func(context.Context, *Conn)) *Server {
-	return &Server{log: log, handle: handle, conns: map[net.Conn]string{}}
+	return &Server{log: log, handle: handle, conns: map[io.Closer]string{}}
 }
 
 // Serve accepts connections until the listener is closed. Running out of descriptors only slows it down.
@@ -72,11 +77,13 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 				continue
 			}
 		}
-		if !s.admit(c) {
+		client, leave, ok := s.Enter(c, c.RemoteAddr())
+		if !ok {
 			_ = c.Close()
 			continue
 		}
-		go s.serve(ctx, c)
+		client.Conn = c
+		go s.serve(ctx, client, leave)
 	}
 }
 
@@ -96,8 +103,31 @@ func (s *Server) Close(wait time.Duration) {
 	}
 }
 
-func (s *Server) admit(c net.Conn) bool {
-	host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+// Peer returns a client for events alone: it has no connection and does not count.
+func (s *Server) Peer(from net.Addr) *Conn {
+	host, port, _ := net.SplitHostPort(from.String())
+	return &Conn{Src: host, Port: port, log: s.log}
+}
+
+// Enter lets a connection in, unless there are too many or the server is closed, and reports it. Close closes c; leave must be
+// called once when the connection is over. It is for connections that Serve does not accept itself.
+func (s *Server) Enter(c io.Closer, from net.Addr, fields ...eventlog.Field) (client *Conn, leave func(), ok bool) {
+	client = s.Peer(from)
+	if !s.admit(c, client.Src) {
+		return nil, nil, false
+	}
+	started := time.Now()
+	client.Emit("connect", append([]eventlog.Field{eventlog.F("src_port", client.Port)}, fields...)...)
+	return client, func() {
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+		client.Emit("disconnect", eventlog.F("src_port", client.Port), eventlog.F("duration_s", Seconds(time.Since(started))))
+		s.wg.Done()
+	}, true
+}
+
+func (s *Server) admit(c io.Closer, host string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	same := 0
@@ -114,23 +144,21 @@ func (s *Server) admit(c net.Conn) bool {
 	return true
 }
 
-func (s *Server) serve(ctx context.Context, raw net.Conn) {
-	host, port, _ := net.SplitHostPort(raw.RemoteAddr().String())
-	c := &Conn{Conn: raw, Src: host, Port: port, log: s.log}
-	started := time.Now()
-	c.Emit("connect", eventlog.F("src_port", port))
+func (s *Server) serve(ctx context.Context, c *Conn, leave func()) {
+	raw := c.Conn // a handler may put another one, TLS, in its place
 	defer func() {
-		if p := recover(); p != nil {
-			c.Emit("parse_error", eventlog.F("error", "panic"))
-		}
+		c.Recover(recover())
 		_ = raw.Close()
-		s.mu.Lock()
-		delete(s.conns, raw)
-		s.mu.Unlock()
-		c.Emit("disconnect", eventlog.F("src_port", port), eventlog.F("duration_s", Seconds(time.Since(started))))
-		s.wg.Done()
+		leave()
 	}()
 	s.handle(ctx, c)
+}
+
+// Recover reports what recover returned, if anything.
+func (c *Conn) Recover(p any) {
+	if p != nil {
+		c.Emit("parse_error", eventlog.F("error", "panic"))
+	}
 }
 
 // Seconds spells a duration as events do.
