@@ -136,6 +136,8 @@ func TestRegistry_AgreesWithTheDecoys(t *testing.T) {
 		switch d.Name {
 		case "http":
 			return cfg.DecodeHTTP()
+		case "https":
+			return cfg.DecodeHTTPS()
 		case "redis":
 			return cfg.DecodeRedis()
 		case "ssh":
@@ -171,6 +173,9 @@ func TestRegistry_AgreesWithTheDecoys(t *testing.T) {
 	http, _ := service.Lookup("http")
 	require.Equal(t, config.FakeApps(), http.Fields[2].Enum)
 	require.Equal(t, config.HTTPVersions(), http.Fields[5].Enum)
+	https, _ := service.Lookup("https")
+	require.Equal(t, config.FakeApps(), https.Fields[2].Enum)
+	require.Equal(t, config.HTTPSVersions(), https.Fields[5].Enum)
 }
 
 func TestForDecky_UnknownIsUnprocessable(t *testing.T) {
