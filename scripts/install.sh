@@ -30,7 +30,9 @@ need_for_test() {
   need expect has expect
   need iproute2 has ip
   need jq has jq
+  need nmap has nmap
   need openssh-client has ssh
+  need openssl has openssl
   need procps has ps
   need redis-tools has redis-cli
   need sshpass has sshpass
