@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -21,19 +23,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freePort is a port that is free on TCP and UDP of the test's address.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.66.0.9:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+var lastAddress atomic.Uint32
+
+// freeAddress is one that nobody else uses, on TCP or on UDP.
+func freeAddress() string {
+	return fmt.Sprintf("127.67.%d.%d:20443", os.Getpid()%250, lastAddress.Add(1))
 }
 
 // web starts the https decoy; with HTTP/3 it listens on UDP too.
 func web(t *testing.T, config map[string]any, edit func(map[string]any)) *process {
 	t.Helper()
-	at := freePort(t)
+	at := freeAddress()
 	p := start(t, func(c map[string]any) {
 		c["service"], c["service_config"] = "https", config
 		listen := []any{map[string]any{"protocol": "tcp", "port": 443, "addresses": []string{at}}}
@@ -107,8 +107,10 @@ func TestHTTPS_StockClientsConfined(t *testing.T) {
 	}
 	require.Contains(t, p.lines(t), `secret_b64="Yg=="`)
 	require.NotContains(t, strings.ToLower(run(t, "", "openssl", "x509", "-noout", "-text", "-in", filepath.Join(p.dir, "state", "tls.pem"))), "decnet")
+	began := time.Now() // the client of HTTP/3 is still connected
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, p.cmd.Wait())
+	require.Less(t, time.Since(began), 2*time.Second)
 	require.NotContains(t, p.lines(t), "buffer size")
 }
 

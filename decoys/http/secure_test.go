@@ -44,15 +44,12 @@ func secure(t *testing.T, distro string, cfg config.HTTPS) *bundle {
 		require.NoError(t, err)
 	}
 	s := http.New(http.Options{Log: eventlog.New(b.log, "web-01", "https", "boot", 1, nil), Config: decoded.HTTP, Host: host, Certificate: cert})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+	l, pc := both(t)
 	b.addr = l.Addr().String()
 	b.url = "https://" + b.addr
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 2)
 	go func() { done <- s.Serve(ctx, l) }()
-	pc, err := net.ListenPacket("udp", b.addr)
-	require.NoError(t, err)
 	go func() { done <- s.ServePackets(ctx, pc) }()
 	t.Cleanup(func() {
 		cancel()
@@ -65,6 +62,21 @@ func secure(t *testing.T, distro string, cfg config.HTTPS) *bundle {
 		_ = state.Close()
 	})
 	return b
+}
+
+// both listens on one port of TCP and UDP; what is free on one may be taken on the other.
+func both(t *testing.T) (net.Listener, net.PacketConn) {
+	t.Helper()
+	for range 20 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		if pc, err := net.ListenPacket("udp", l.Addr().String()); err == nil {
+			return l, pc
+		}
+		_ = l.Close()
+	}
+	t.Fatal("no port is free")
+	return nil, nil
 }
 
 func web(banner string, versions ...string) config.HTTPS {
