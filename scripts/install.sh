@@ -32,8 +32,10 @@ need_for_test() {
   need hydra has hydra
   need iproute2 has ip
   need jq has jq
+  need nmap has nmap
   need openssh-client has ssh
   need postgresql-client has psql
+  need openssl has openssl
   need procps has ps
   need redis-tools has redis-cli
   need sshpass has sshpass

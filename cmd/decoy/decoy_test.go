@@ -94,7 +94,7 @@ func (p *process) ready(t *testing.T) string {
 	line, _, _ := strings.Cut(p.lines(t), "\n")
 	_, rest, _ := strings.Cut(line, `listen="tcp/`)
 	_, rest, _ = strings.Cut(rest, "=")
-	p.addr, _, _ = strings.Cut(rest, `"`)
+	p.addr = rest[:strings.IndexAny(rest, `" `)]
 	return line
 }
 

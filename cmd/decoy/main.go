@@ -3,6 +3,8 @@
 //	decoy run --config FILE
 //	decoy pause
 //
+// It starts itself a third way, `decoy gate`, for a decoy that answers datagrams (package gate).
+//
 // Exit statuses: 0 after SIGTERM, 1 usage, 2 configuration, 3 bind, 4 sandbox.
 package main
 
@@ -16,6 +18,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/decnet/decnet/decoys/gate"
 	"github.com/decnet/decnet/decoys/launch"
 )
 
@@ -45,6 +48,8 @@ func run(ctx context.Context, args, _ []string, stdout io.Writer) error {
 	case "pause":
 		<-ctx.Done()
 		return nil
+	case "gate":
+		return gate.Run(args[1:])
 	case "run":
 		path, err := configPath(args[1:])
 		if err != nil {

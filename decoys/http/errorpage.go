@@ -73,6 +73,12 @@ var apacheDetails = map[int]string{
 	503: "<p>The server is temporarily unable to service your\nrequest due to maintenance downtime or capacity\nproblems. Please try again later.</p>\n",
 }
 
+// What the servers say of a request in the clear on a port of TLS.
+const (
+	apachePlainHTTP = "Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />\n Instead use the HTTPS scheme to access this URL, please.<br />\n"
+	nginxPlainHTTP  = "The plain HTTP request was sent to HTTPS port"
+)
+
 // apacheEscape escapes what Apache does; it leaves quotes alone.
 var apacheEscape = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace
 
@@ -80,7 +86,10 @@ func (w *web) apachePage(status int, r *request, note string) []byte {
 	detail := apacheDetails[status]
 	switch status {
 	case 400, 417:
-		detail = fmt.Sprintf(detail, apacheEscape(note))
+		if note != apachePlainHTTP {
+			note = apacheEscape(note)
+		}
+		detail = fmt.Sprintf(detail, note)
 	case 413:
 		detail = fmt.Sprintf(detail, apacheEscape(r.method))
 	case 405:
@@ -113,7 +122,7 @@ func (w *web) signature(r *request) string {
 	if !strings.Contains(w.banner, "Debian") && !strings.Contains(w.banner, "Ubuntu") {
 		return ""
 	}
-	return "<hr>\n<address>" + html.EscapeString(w.banner) + " Server at " + html.EscapeString(r.hostName(w.name)) + " Port 80</address>\n"
+	return "<hr>\n<address>" + html.EscapeString(w.banner) + " Server at " + html.EscapeString(r.hostName(w.name)) + " Port " + strconv.Itoa(w.port()) + "</address>\n"
 }
 
 func (w *web) iisPage(status int) []byte {

@@ -41,8 +41,8 @@ func (c *client) observe(r *request) {
 func (c *client) fingerprint(r *request) {
 	proto, version := "h1", fmt.Sprintf("%d%d", r.major, r.minor)
 	switch {
-	case r.http2:
-		proto, version = "h2", "20"
+	case r.framed:
+		proto, version = fmt.Sprintf("h%d", r.major), fmt.Sprintf("%d0", r.major)
 	case r.major == 0:
 		version = "09"
 	}

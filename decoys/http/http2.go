@@ -67,7 +67,7 @@ func (c *client) newHTTP2() *h2 {
 
 // upgradable reports whether a request asks for h2c (RFC 7540 section 3.2).
 func (c *client) upgradable(r *request) bool {
-	return c.s.http2 && r.lists("Upgrade", "h2c") && r.lists("Connection", "Upgrade") && r.count("HTTP2-Settings") == 1 && r.minor == 1
+	return c.s.http2 && c.s.cert == nil && r.lists("Upgrade", "h2c") && r.lists("Connection", "Upgrade") && r.count("HTTP2-Settings") == 1 && r.minor == 1
 }
 
 func (c *client) upgrade(ctx context.Context, r *request) {
@@ -102,7 +102,7 @@ func (c *client) serveHTTP2(ctx context.Context, first *request) {
 		return
 	}
 	if first != nil {
-		first.http2, first.proto = true, "HTTP/2.0"
+		first.framed, first.major, first.minor, first.proto = true, 2, 0, "HTTP/2.0"
 		if h.reply(ctx, 1, first) != nil {
 			return
 		}
@@ -221,7 +221,7 @@ func (h *h2) onHeaders(ctx context.Context, f *http2.MetaHeadersFrame) error {
 	if id%2 == 0 || len(h.streams) >= 100 {
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	}
-	r := &request{http2: true, proto: "HTTP/2.0", major: 2, keepAlive: true, serial: h.served + 1}
+	r := &request{framed: true, proto: "HTTP/2.0", major: 2, keepAlive: true, serial: h.served + 1}
 	for _, field := range f.Fields {
 		if !field.IsPseudo() {
 			r.headers = append(r.headers, header{field.Name, field.Value})
@@ -241,14 +241,7 @@ func (h *h2) onHeaders(ctx context.Context, f *http2.MetaHeadersFrame) error {
 }
 
 func (h *h2) pseudoField(r *request, name, value string) {
-	switch name {
-	case ":method":
-		r.method = value
-	case ":path":
-		r.target = value
-	case ":authority":
-		r.host = strings.ToLower(value)
-	}
+	r.pseudo(name, value)
 	if !h.told {
 		h.pseudo += "," + name[1:2]
 	}
@@ -297,8 +290,7 @@ func (h *h2) refuse(id uint32, r *request) error {
 
 // reply reports and answers a complete request.
 func (h *h2) reply(ctx context.Context, id uint32, r *request) error {
-	r.line = r.method + " " + r.target + " " + r.proto
-	if err := r.locate(h.s.web); err != nil || strings.ContainsFunc(r.target, controlRune) || !token(r.method) {
+	if r.complete(h.s.web) != nil {
 		return h.refuse(id, r)
 	}
 	h.observe(r)

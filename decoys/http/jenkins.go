@@ -67,13 +67,21 @@ func (j *jenkins) answer(r *request) *response {
 	return j.forbidden(r)
 }
 
+// freshSession is a new session's cookie as Jetty writes it.
+func (j *jenkins) freshSession() header {
+	secure := ""
+	if j.w.secure {
+		secure = "; Secure"
+	}
+	return header{"Set-Cookie", j.cookie + "=node0" + fresh(13) + ".node0; Path=/" + secure + "; HttpOnly"}
+}
+
 // check refuses every form, after the name and password went through the filter.
 func (j *jenkins) check(r *request) *response {
 	if r.method != "POST" {
 		return j.notFound(r)
 	}
-	session := header{"Set-Cookie", j.cookie + "=node0" + fresh(13) + ".node0; Path=/; HttpOnly"}
-	return &response{status: 302, headers: append([]header{{"X-Content-Type-Options", "nosniff"}, session, {"Expires", "Thu, 01 Jan 1970 00:00:00 GMT"}}, header{"Location", r.origin(j.w) + "/loginError"})}
+	return &response{status: 302, headers: append([]header{{"X-Content-Type-Options", "nosniff"}, j.freshSession(), {"Expires", "Thu, 01 Jan 1970 00:00:00 GMT"}}, header{"Location", r.origin(j.w) + "/loginError"})}
 }
 
 func (j *jenkins) notFound(r *request) *response {
@@ -87,7 +95,7 @@ func (j *jenkins) forbidden(r *request) *response {
 	from := url.QueryEscape(cut(r.target, 512))
 	body := "<html><head><meta http-equiv='refresh' content='1;url=/login?from=" + from + "'/><script id='redirect' data-redirect-url='/login?from=" + from + "' src='/static/" + j.asset + "/scripts/redirect.js'></script></head><body style='background-color:white; color:white;'>\n" +
 		"Authentication required\n<!--\n-->\n\n</body></html>                                                                                                                                                                                                                                                                                                                                                                        "
-	headers := append(j.headers(), header{"Set-Cookie", j.cookie + "=node0" + fresh(13) + ".node0; Path=/; HttpOnly"}, header{"Expires", "Thu, 01 Jan 1970 00:00:00 GMT"})
+	headers := append(j.headers(), j.freshSession(), header{"Expires", "Thu, 01 Jan 1970 00:00:00 GMT"})
 	return &response{status: 403, ctype: "text/html;charset=utf-8", body: []byte(body), headers: headers}
 }
 
@@ -100,7 +108,7 @@ func (j *jenkins) login(r *request, status int, failed bool) *response {
 	v := jenkinsView{Static: "/static/" + j.asset, From: bounded(r.param("from")), Failed: failed}
 	headers := append(j.headers(), header{"Expires", "0"}, header{"Cache-Control", "no-cache,no-store,must-revalidate"},
 		header{"X-Frame-Options", "sameorigin"}, header{"X-Instance-Identity", j.key},
-		header{"Set-Cookie", j.cookie + "=node0" + fresh(13) + ".node0; Path=/; HttpOnly"})
+		j.freshSession())
 	resp := j.html(status, "jenkins.tmpl", v, headers...)
 	resp.ctype = "text/html;charset=utf-8"
 	return resp

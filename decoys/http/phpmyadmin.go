@@ -67,13 +67,17 @@ var knownPHP = map[string]bool{
 
 func (p *phpMyAdmin) headers() []header {
 	now := time.Now().UTC().Format(dateFormat)
+	suffix, secure := "", ""
+	if p.w.secure {
+		suffix, secure = "_https", " secure;"
+	}
 	return []header{
 		{"Expires", now},
 		{"Cache-Control", "no-store, no-cache, must-revalidate,  pre-check=0, post-check=0, max-age=0"},
 		{"Pragma", "no-cache"},
 		{"Last-Modified", now},
-		{"Set-Cookie", "phpMyAdmin=" + fresh(13) + "; path=" + "/; HttpOnly; SameSite=Strict"},
-		{"Set-Cookie", "pma_lang=en; path=/; HttpOnly; SameSite=Strict"},
+		{"Set-Cookie", "phpMyAdmin" + suffix + "=" + fresh(13) + "; path=/;" + secure + " HttpOnly; SameSite=Strict"},
+		{"Set-Cookie", "pma_lang" + suffix + "=en; path=/;" + secure + " HttpOnly; SameSite=Strict"},
 		{"X-Frame-Options", "DENY"},
 		{"Referrer-Policy", "no-referrer"},
 		{"Content-Security-Policy", "default-src 'self' ;script-src 'self' 'unsafe-inline' 'unsafe-eval' ;style-src 'self' 'unsafe-inline' ;img-src 'self' data:  *.tile.openstreetmap.org;object-src 'none';"},

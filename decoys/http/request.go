@@ -24,7 +24,7 @@ type request struct {
 	bodyLen               int64
 	keepAlive             bool
 	serial                int
-	http2                 bool
+	framed                bool // by HTTP/2 or HTTP/3
 }
 
 // refusal is a request that the imitated server answers with an error and closes.
@@ -262,6 +262,30 @@ func cleanPath(p string) (string, bool) {
 }
 
 func digit(b byte) bool { return b >= '0' && b <= '9' }
+
+// pseudo takes a pseudo-header of HTTP/2 or HTTP/3.
+func (r *request) pseudo(name, value string) {
+	switch name {
+	case ":method":
+		r.method = value
+	case ":path":
+		r.target = value
+	case ":authority":
+		r.host = strings.ToLower(value)
+	}
+}
+
+// complete checks a framed request whose head was read, and finishes it.
+func (r *request) complete(w *web) error {
+	if r.method == "" || r.target == "" || !validHost(r.host) {
+		return &refusal{status: 400}
+	}
+	r.line = r.method + " " + r.target + " " + r.proto
+	if strings.ContainsFunc(r.target, controlRune) || !token(r.method) {
+		return &refusal{status: 400}
+	}
+	return r.locate(w)
+}
 
 func controlRune(r rune) bool { return (r < 0x20 && r != '\t') || r == 0x7f }
 

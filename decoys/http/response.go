@@ -46,7 +46,7 @@ func (w *web) frame(r *request, resp *response) framing {
 		return noLength
 	case resp.chunked && w.kind == apache && len(resp.body) <= 4096 && resp.ctype != "message/http":
 		return lengthKnown // fits the output buffer of a PHP module
-	case resp.chunked && (head || r.minor == 0 || r.http2):
+	case resp.chunked && (head || r.minor == 0 || r.framed):
 		return noLength
 	case resp.chunked:
 		return inChunks
@@ -81,18 +81,29 @@ func (s *Server) fields(r *request, resp *response, f framing) (before, after []
 		location, rest := splitLocation(resp.headers)
 		before = compact(server, date, ctype, length, modified, location)
 		after = compact(append(rest, etag, ranges, crange)...)
-		after = append(after, s.extra.list...)
+		after = append(after, s.further(resp)...)
 	case apache:
 		before = compact(append(append([]header{date, server}, resp.headers...), modified, etag, ranges)...)
-		before = compact(append(append(before, s.extra.list...), length, crange)...)
+		before = compact(append(append(before, s.further(resp)...), length, crange)...)
 		after = compact(ctype)
 	case iis:
-		before = compact(append(append([]header{length, ctype, modified, ranges, etag, server}, resp.headers...), s.extra.list...)...)
+		before = compact(append(append([]header{length, ctype, modified, ranges, etag, server}, resp.headers...), s.further(resp)...)...)
 		before = append(before, date)
 	case other:
-		before = compact(append([]header{ctype, etag, modified, ranges, crange, length, date, server}, append(resp.headers, s.extra.list...)...)...)
+		before = compact(append([]header{ctype, etag, modified, ranges, crange, length, date, server}, append(resp.headers, s.further(resp)...)...)...)
 	}
 	return before, after
+}
+
+// advertised are the statuses to which nginx adds the headers of its configuration.
+var advertised = map[int]bool{200: true, 201: true, 204: true, 206: true, 301: true, 302: true, 303: true, 304: true, 307: true, 308: true}
+
+// further are the headers that an administrator would have configured: where HTTP/3 is to be had, and those of the configuration.
+func (s *Server) further(resp *response) []header {
+	if !s.http3 || !advertised[resp.status] {
+		return s.extra.list
+	}
+	return append([]header{{"Alt-Svc", `h3=":443"; ma=86400`}}, s.extra.list...)
 }
 
 func compact(list ...header) []header {

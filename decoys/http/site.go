@@ -168,10 +168,14 @@ func singleRange(value string, size int) (from, to int, ok bool) {
 
 // origin is the address of the site as the client wrote it.
 func (r *request) origin(w *web) string {
-	if r.host == "" {
-		return "http://" + w.name
+	scheme := "http://"
+	if w.secure {
+		scheme = "https://"
 	}
-	return "http://" + r.host
+	if r.host == "" {
+		return scheme + w.name
+	}
+	return scheme + r.host
 }
 
 // param returns a value of the query, or an empty text.

@@ -24,6 +24,7 @@ type web struct {
 	id     identity.Identity
 	kind   kind
 	banner string
+	secure bool   // behind TLS
 	trace  bool   // TRACE is answered
 	name   string // ServerName, for pages without a Host
 	allow  string // order of methods in Allow
@@ -97,6 +98,14 @@ func (w *web) setBanner(banner string) {
 	if w.trace {
 		w.allow += ",TRACE"
 	}
+}
+
+// port is the server's own port, which pages name.
+func (w *web) port() int {
+	if w.secure {
+		return 443
+	}
+	return 80
 }
 
 // minorPatch returns the last number of an Apache 2.4 version, or -1.

@@ -197,7 +197,11 @@ func (wp *wordPress) login(r *request) *response {
 			v.Redirect = bounded(to)
 		}
 	}
-	headers := append(append([]header{}, noStore...), header{"Set-Cookie", "wordpress_test_cookie=WP%20Cookie%20check; path=/"},
+	cookie := "wordpress_test_cookie=WP%20Cookie%20check; path=/"
+	if wp.w.secure {
+		cookie += "; secure"
+	}
+	headers := append(append([]header{}, noStore...), header{"Set-Cookie", cookie},
 		header{"X-Frame-Options", "SAMEORIGIN"}, header{"Referrer-Policy", "strict-origin-when-cross-origin"})
 	return wp.html(200, "wordpress_login.tmpl", v, headers...)
 }

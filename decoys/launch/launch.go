@@ -19,6 +19,7 @@ import (
 
 	"github.com/decnet/decnet/decoys/config"
 	"github.com/decnet/decnet/decoys/eventlog"
+	"github.com/decnet/decnet/decoys/gate"
 	"github.com/decnet/decnet/decoys/recording"
 	"github.com/decnet/decnet/decoys/sandbox"
 )
@@ -30,7 +31,10 @@ const (
 	ExitSandbox = 4
 )
 
-const shutdownWait = 1500 * time.Millisecond
+const (
+	shutdownWait = 1500 * time.Millisecond
+	packetsWait  = 300 * time.Millisecond // after it, connections are gone
+)
 
 // Error is why a decoy did not become ready. It was reported on the log already.
 type Error struct {
@@ -51,6 +55,7 @@ func Run(ctx context.Context, path string, out io.Writer) error {
 	}
 	log := eventlog.New(out, cfg.NodeName, cfg.Service, cfg.BootID, cfg.LineStart, nil)
 	l := &launch{cfg: cfg, log: log}
+	defer l.closeGates()
 	defer l.close()
 	if err := l.prepare(); err != nil {
 		return err
@@ -68,6 +73,8 @@ type launch struct {
 	cfg       config.Config
 	log       *eventlog.Log
 	listeners []net.Listener
+	sockets   []*net.UDPConn // until gates hold them
+	gates     []*gate.Conn
 	bound     []string
 	spool     *os.Root
 	state     *os.Root
@@ -79,6 +86,15 @@ type launch struct {
 func (l *launch) close() {
 	for _, ln := range l.listeners {
 		_ = ln.Close()
+	}
+	for _, s := range l.sockets {
+		_ = s.Close()
+	}
+}
+
+func (l *launch) closeGates() {
+	for _, g := range l.gates {
+		_ = g.Close()
 	}
 }
 
@@ -96,7 +112,10 @@ func (l *launch) prepare() error {
 	if l.server, err = build(l); err != nil {
 		return giveUp(l.log, "config_error", ExitConfig, err)
 	}
-	if err := l.confine(); err != nil {
+	if _, ok := l.server.(packetServer); !ok && len(l.sockets) > 0 {
+		return giveUp(l.log, "config_error", ExitConfig, errors.New("listen: the service does not serve udp"))
+	}
+	if err := errors.Join(l.openGates(), l.confine()); err != nil {
 		return giveUp(l.log, "sandbox_error", ExitSandbox, err)
 	}
 	return nil
@@ -105,29 +124,59 @@ func (l *launch) prepare() error {
 // bind takes the first address of every port that can be had.
 func (l *launch) bind() error {
 	for _, p := range l.cfg.Listen {
-		if p.Protocol != "tcp" {
-			return fmt.Errorf("%s/%d: protocol is not served", p.Protocol, p.Port)
-		}
 		var last error
 		for _, a := range p.Addresses {
-			lc := net.ListenConfig{}
-			lc.SetMultipathTCP(false)                            // Landlock does not know multipath sockets
-			ln, err := lc.Listen(context.Background(), "tcp", a) //nolint:forbidigo // binding does not wait
+			at, err := l.listen(p.Protocol, a)
+			last = err
 			if err == nil {
-				l.listeners = append(l.listeners, ln)
-				l.bound = append(l.bound, fmt.Sprintf("tcp/%d=%s", p.Port, ln.Addr()))
-				last = nil
+				l.bound = append(l.bound, fmt.Sprintf("%s/%d=%s", p.Protocol, p.Port, at))
 				break
 			}
-			last = err
 			if !errors.Is(err, syscall.EACCES) && !errors.Is(err, syscall.EADDRINUSE) && !errors.Is(err, syscall.EADDRNOTAVAIL) {
 				break
 			}
 		}
 		if last != nil {
-			return fmt.Errorf("tcp/%d: %w", p.Port, last)
+			return fmt.Errorf("%s/%d: %w", p.Protocol, p.Port, last)
 		}
 	}
+	return nil
+}
+
+func (l *launch) listen(protocol, address string) (net.Addr, error) {
+	ctx := context.Background() //nolint:forbidigo // binding hardly waits
+	if protocol == "udp" {
+		s, err := gate.Listen(ctx, address)
+		if err != nil {
+			return nil, err
+		}
+		l.sockets = append(l.sockets, s)
+		return s.LocalAddr(), nil
+	}
+	lc := net.ListenConfig{}
+	lc.SetMultipathTCP(false) // Landlock does not know multipath sockets
+	ln, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	l.listeners = append(l.listeners, ln)
+	return ln.Addr(), nil
+}
+
+// openGates hands the sockets to gates, which confine themselves.
+func (l *launch) openGates() error {
+	o := gate.Options{Unsafe: l.cfg.Unsafe}
+	if l.cfg.User != nil && os.Geteuid() == 0 {
+		o.UID, o.GID = l.cfg.User.UID, l.cfg.User.GID
+	}
+	for _, s := range l.sockets {
+		g, err := gate.Start(s, o)
+		if err != nil {
+			return err
+		}
+		l.gates = append(l.gates, g)
+	}
+	l.sockets = nil
 	return nil
 }
 
@@ -186,16 +235,52 @@ func (l *launch) confine() error {
 func (l *launch) serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	l.log.Emit(eventlog.Event{MsgID: "ready", Fields: []eventlog.Field{
+	ready := []eventlog.Field{
 		eventlog.Int("revision", l.cfg.Revision), eventlog.F("listen", strings.Join(l.bound, " ")), eventlog.F("sandbox", l.layers),
-	}})
+	}
+	for _, g := range l.gates {
+		ready = append(ready, eventlog.F("gate", g.Layers()))
+	}
+	l.log.Emit(eventlog.Event{MsgID: "ready", Fields: ready})
 	l.log.Emit(eventlog.Event{MsgID: "startup", Fields: []eventlog.Field{eventlog.F("msg", "service started")}})
 	for _, ln := range l.listeners {
 		go func() { _ = l.server.Serve(ctx, ln) }()
 	}
+	failed := l.servePackets(ctx, cancel)
 	<-ctx.Done()
 	l.close()
 	l.server.Close(shutdownWait)
+	err := failed()
+	l.closeGates()
 	l.log.Emit(eventlog.Event{MsgID: "shutdown", Fields: []eventlog.Field{eventlog.F("msg", "service stopped")}})
-	return nil
+	return err
+}
+
+// servePackets serves what comes through the gates. A gate that is lost ends the decoy, to be started anew: half of its ports
+// would be dead. The function it returns waits for the end and tells whether that was the reason.
+func (l *launch) servePackets(ctx context.Context, cancel context.CancelFunc) (failed func() error) {
+	s, _ := l.server.(packetServer)
+	errs := make(chan error, len(l.gates))
+	for _, g := range l.gates {
+		go func() {
+			err := s.ServePackets(ctx, g)
+			if err != nil {
+				err = fmt.Errorf("gate: %w", err)
+			}
+			errs <- err
+			cancel()
+		}()
+	}
+	return func() error {
+		var all error
+		for range l.gates {
+			select {
+			case err := <-errs:
+				all = errors.Join(all, err)
+			case <-time.After(packetsWait):
+				return all
+			}
+		}
+		return all
+	}
 }

@@ -3,11 +3,13 @@ package launch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"time"
 
 	"github.com/decnet/decnet/decoys/artifact"
+	"github.com/decnet/decnet/decoys/certificate"
 	"github.com/decnet/decnet/decoys/config"
 	"github.com/decnet/decnet/decoys/http"
 	"github.com/decnet/decnet/decoys/identity"
@@ -24,12 +26,18 @@ type server interface {
 	Close(wait time.Duration)
 }
 
+// packetServer is a server that answers datagrams too. ServePackets ends with ctx, or with an error when the gate is lost.
+type packetServer interface {
+	ServePackets(ctx context.Context, pc net.PacketConn) error
+}
+
 // build makes a service of which the configuration was read. It runs after binding, before the process is confined.
 type build func(*launch) (server, error)
 
 // services maps the slug of every service to what reads its configuration.
 var services = map[string]func(config.Config) (build, error){
 	"http":     buildHTTP,
+	"https":    buildHTTPS,
 	"mysql":    buildMySQL,
 	"postgres": buildPostgres,
 	"redis":    buildRedis,
@@ -51,6 +59,28 @@ func buildHTTP(cfg config.Config) (build, error) {
 	}
 	return func(l *launch) (server, error) {
 		return http.New(http.Options{Log: l.log, Config: svc, Host: l.host("", "")}), nil
+	}, nil
+}
+
+func buildHTTPS(cfg config.Config) (build, error) {
+	svc, err := cfg.DecodeHTTPS()
+	if err != nil {
+		return nil, err
+	}
+	var cert *certificate.Lazy
+	if svc.TLSCert != "" {
+		if cert, err = certificate.Given(svc.TLSCert, svc.TLSKey); err != nil {
+			return nil, fmt.Errorf("service_config: %w", err)
+		}
+	}
+	return func(l *launch) (server, error) {
+		h := l.host("", "")
+		if cert == nil {
+			o := http.CertificateOptions(h, svc.TLSName)
+			o.State = l.state
+			cert = certificate.Kept(o)
+		}
+		return http.New(http.Options{Log: l.log, Config: svc.HTTP, Host: h, Certificate: cert}), nil
 	}, nil
 }
 

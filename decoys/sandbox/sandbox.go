@@ -25,8 +25,9 @@ type Options struct {
 	UID, GID int
 	// Writable lists the directories that stay writable. They must exist.
 	Writable []string
-	// Datagrams keeps sendto and sendmsg, which a service on UDP needs to answer. TCP services do without.
-	Datagrams bool
+	// Gate is the filter of the process that carries datagrams for a decoy (package gate): sendto and recvfrom on the sockets
+	// it holds, and nothing of files, of other sockets or of new descriptors. No decoy has sendto.
+	Gate bool
 	// Unsafe continues when seccomp cannot be installed.
 	Unsafe bool
 }

@@ -1,4 +1,5 @@
 // Package tcp accepts the connections of a decoy: caps in total and per source, `connect` and `disconnect` events, recovery.
+// Connections of a protocol on datagrams, which somebody else accepts, are let in by Enter under the same rules.
 //
 // It knows no protocol. The invariant: whatever a handler does with hostile bytes, the connection ends, is counted
 // out, and leaves its events; a panic ends one connection, never the process.
@@ -9,6 +10,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -31,6 +33,7 @@ const (
 )
 
 // Conn is one client. Src and Port are its address in text, N counts the admitted connections of the server from 1.
+// net.Conn is nil for one let in by Enter.
 type Conn struct {
 	net.Conn
 	Src, Port string
@@ -39,8 +42,11 @@ type Conn struct {
 }
 
 // Emit writes an event of this client; src_ip is its first field.
-func (c *Conn) Emit(id string, fields ...eventlog.Field) {
-	c.log.Emit(eventlog.Event{MsgID: id, Fields: append([]eventlog.Field{eventlog.F("src_ip", c.Src)}, fields...)})
+func (c *Conn) Emit(id string, fields ...eventlog.Field) { c.Log(eventlog.Info, id, fields...) }
+
+// Log is Emit with a severity.
+func (c *Conn) Log(pri int, id string, fields ...eventlog.Field) {
+	c.log.Emit(eventlog.Event{PRI: pri, MsgID: id, Fields: append([]eventlog.Field{eventlog.F("src_ip", c.Src)}, fields...)})
 }
 
 // Server serves the connections of one decoy.
@@ -50,7 +56,7 @@ type Server struct {
 	describe func(*Conn) []eventlog.Field
 
 	mu     sync.Mutex
-	conns  map[net.Conn]string
+	conns  map[io.Closer]string
 	count  uint64
 	closed bool
 	wg     sync.WaitGroup
@@ -64,7 +70,7 @@ func New(log *eventlog.Log, handle func(context.Context, *Conn)) *Server {
 
 // NewDescribed is New for protocols that number or name their connections: the fields describe returns are added to `connect`.
 func NewDescribed(log *eventlog.Log, handle func(context.Context, *Conn), describe func(*Conn) []eventlog.Field) *Server {
-	return &Server{log: log, handle: handle, describe: describe, conns: map[net.Conn]string{}}
+	return &Server{log: log, handle: handle, describe: describe, conns: map[io.Closer]string{}}
 }
 
 // Serve accepts connections until the listener is closed. Running out of descriptors only slows it down.
@@ -82,12 +88,13 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 				continue
 			}
 		}
-		n, ok := s.admit(c)
+		client, leave, ok := s.Enter(c, c.RemoteAddr())
 		if !ok {
 			_ = c.Close()
 			continue
 		}
-		go s.serve(ctx, c, n)
+		client.Conn = c
+		go s.serve(ctx, client, leave)
 	}
 }
 
@@ -107,9 +114,33 @@ func (s *Server) Close(wait time.Duration) {
 	}
 }
 
+// Peer returns a client for events alone: it has no connection and does not count.
+func (s *Server) Peer(from net.Addr) *Conn {
+	host, port, _ := net.SplitHostPort(from.String())
+	return &Conn{Src: host, Port: port, log: s.log}
+}
+
+// Enter lets a connection in, unless there are too many or the server is closed, and reports it. Close closes c; leave must be
+// called once when the connection is over. It is for connections that Serve does not accept itself.
+func (s *Server) Enter(c io.Closer, from net.Addr, fields ...eventlog.Field) (client *Conn, leave func(), ok bool) {
+	client = s.Peer(from)
+	if client.N, ok = s.admit(c, client.Src); !ok {
+		return nil, nil, false
+	}
+	started := time.Now()
+	fields = append([]eventlog.Field{eventlog.F("src_port", client.Port)}, fields...)
+	client.Emit("connect", append(fields, s.describe(client)...)...)
+	return client, func() {
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+		client.Emit("disconnect", eventlog.F("src_port", client.Port), eventlog.F("duration_s", Seconds(time.Since(started))))
+		s.wg.Done()
+	}, true
+}
+
 // admit returns the number of the connection.
-func (s *Server) admit(c net.Conn) (uint64, bool) {
-	host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+func (s *Server) admit(c io.Closer, host string) (uint64, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	same := 0
@@ -127,23 +158,21 @@ func (s *Server) admit(c net.Conn) (uint64, bool) {
 	return s.count, true
 }
 
-func (s *Server) serve(ctx context.Context, raw net.Conn, n uint64) {
-	host, port, _ := net.SplitHostPort(raw.RemoteAddr().String())
-	c := &Conn{Conn: raw, Src: host, Port: port, N: n, log: s.log}
-	started := time.Now()
-	c.Emit("connect", append([]eventlog.Field{eventlog.F("src_port", port)}, s.describe(c)...)...)
+func (s *Server) serve(ctx context.Context, c *Conn, leave func()) {
+	raw := c.Conn // a handler may put another one, TLS, in its place
 	defer func() {
-		if p := recover(); p != nil {
-			c.Emit("parse_error", eventlog.F("error", "panic"))
-		}
+		c.Recover(recover())
 		_ = raw.Close()
-		s.mu.Lock()
-		delete(s.conns, raw)
-		s.mu.Unlock()
-		c.Emit("disconnect", eventlog.F("src_port", port), eventlog.F("duration_s", Seconds(time.Since(started))))
-		s.wg.Done()
+		leave()
 	}()
 	s.handle(ctx, c)
+}
+
+// Recover reports what recover returned, if anything.
+func (c *Conn) Recover(p any) {
+	if p != nil {
+		c.Emit("parse_error", eventlog.F("error", "panic"))
+	}
 }
 
 // Seconds spells a duration as events do.

@@ -37,15 +37,24 @@ func (d Definition) Validate(prefix string, submitted map[string]any) (Config, e
 		}
 		v, err := f.coerce(raw)
 		if err != nil {
-			refused = append(refused, fault.Field{Location: prefix + "." + f.Key, Message: f.Key + ": " + err.Error()})
+			refused = append(refused, refusal(prefix, f.Key, err))
 			continue
 		}
 		accepted[f.Key] = v
+	}
+	if d.Check != nil && len(refused) == 0 {
+		if key, err := d.Check(accepted); err != nil {
+			refused = append(refused, refusal(prefix, key, err))
+		}
 	}
 	if len(refused) > 0 {
 		return nil, fault.New(fault.Unprocessable, "config_invalid", "%s", refused[0].Message).With(refused...)
 	}
 	return accepted, nil
+}
+
+func refusal(prefix, key string, err error) fault.Field {
+	return fault.Field{Location: prefix + "." + key, Message: key + ": " + err.Error()}
 }
 
 // Complete returns config with the defaults of absent fields filled in: what a decoy is started with.

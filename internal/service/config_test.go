@@ -140,6 +140,8 @@ func TestRegistry_AgreesWithTheDecoys(t *testing.T) {
 			return cfg.DecodeMySQL()
 		case "postgres":
 			return cfg.DecodePostgres()
+		case "https":
+			return cfg.DecodeHTTPS()
 		case "redis":
 			return cfg.DecodeRedis()
 		case "ssh":
@@ -175,6 +177,9 @@ func TestRegistry_AgreesWithTheDecoys(t *testing.T) {
 	http, _ := service.Lookup("http")
 	require.Equal(t, config.FakeApps(), http.Fields[2].Enum)
 	require.Equal(t, config.HTTPVersions(), http.Fields[5].Enum)
+	https, _ := service.Lookup("https")
+	require.Equal(t, config.FakeApps(), https.Fields[2].Enum)
+	require.Equal(t, config.HTTPSVersions(), https.Fields[5].Enum)
 }
 
 func TestForDecky_UnknownIsUnprocessable(t *testing.T) {

@@ -58,6 +58,9 @@ type Definition struct {
 	Ports []Port
 	// PortsOf, when set, names the ports that a complete configuration adds.
 	PortsOf func(Config) []Port
+	// Check, when set, judges an accepted configuration as a whole. It names the field an error is about, and its errors do
+	// not quote values.
+	Check func(Config) (key string, err error)
 	// Singleton services run once per installation and never on a decky.
 	Singleton bool
 	Fields    []Field

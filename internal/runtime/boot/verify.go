@@ -44,7 +44,8 @@ type Verifier struct {
 	Announce func(context.Context, runtime.Probe) error
 }
 
-// Verify connects to every tcp endpoint of a decoy. Only an endpoint that does not answer yields CodeUnreachable;
+// Verify connects to every tcp endpoint of a decoy. A udp endpoint cannot be asked without speaking its protocol; that the
+// decoy names it in its ready line, after binding it, is taken as proof. Only an endpoint that does not answer yields CodeUnreachable;
 // errors of the hook and of ctx come back as they are.
 func (v Verifier) Verify(ctx context.Context, eps []runtime.Endpoint) error {
 	for _, e := range eps {
