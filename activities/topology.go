@@ -77,8 +77,16 @@ func (m *Mutation) writeDeploy(ctx context.Context, tx *db.Tx, t topology.Topolo
 	if err := topology.Fault(topology.Blocking(topology.Validate(g))); err != nil {
 		return err
 	}
+	next, err := m.addresses(ctx, tx, g)
+	if err != nil {
+		return err
+	}
 	for _, d := range g.Deckies {
-		if err := m.addressTopologyDecky(ctx, tx, g, d); err != nil {
+		ip, err := next(d)
+		if err == nil {
+			err = tx.SetDeckyAddress(ctx, d.ID, ip)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -88,27 +96,26 @@ func (m *Mutation) writeDeploy(ctx context.Context, tx *db.Tx, t topology.Topolo
 	return m.setStatus(ctx, tx, &t, topology.Deploying, "")
 }
 
-// addressTopologyDecky gives a decky the address its runtime reaches it at: that of its home LAN where LANs are networks,
-// one of the pool where they are only names.
-func (m *Mutation) addressTopologyDecky(ctx context.Context, tx *db.Tx, g topology.Graph, d topology.Decky) error {
-	ip, err := m.topologyAddress(ctx, tx, g, d)
-	if err != nil {
-		return err
+// addresses returns what finds the address a runtime reaches a decky of a topology at: that in its home LAN where LANs are
+// networks, one of the pool where they are only names.
+func (m *Mutation) addresses(ctx context.Context, tx *db.Tx, g topology.Graph) (func(topology.Decky) (netip.Addr, error), error) {
+	if m.Pool.Prefix != decky.LoopbackPool {
+		return func(d topology.Decky) (netip.Addr, error) {
+			home, _ := g.Home(d.ID)
+			text, _ := d.Address(home.Name)
+			ip, err := netip.ParseAddr(text)
+			if err != nil {
+				return netip.Addr{}, topology.AddressMissing(d.Name, home.Name)
+			}
+			return ip, nil
+		}, nil
 	}
-	return tx.SetDeckyAddress(ctx, d.ID, ip)
-}
-
-func (m *Mutation) topologyAddress(ctx context.Context, tx *db.Tx, g topology.Graph, d topology.Decky) (netip.Addr, error) {
-	if m.Pool.Prefix == decky.LoopbackPool {
-		return m.address(ctx, tx, "")
-	}
-	home, _ := g.Home(d.ID)
-	text, _ := d.Address(home.Name)
-	ip, err := netip.ParseAddr(text)
-	if err != nil {
-		return netip.Addr{}, topology.AddressMissing(d.Name, home.Name)
-	}
-	return ip, nil
+	used, err := tx.UsedAddresses(ctx)
+	return func(topology.Decky) (netip.Addr, error) {
+		ip, err := m.Pool.Next(used)
+		used = append(used, ip)
+		return ip, err
+	}, err
 }
 
 func (m *Mutation) writeTeardown(ctx context.Context, tx *db.Tx, t topology.Topology) error {
@@ -172,16 +179,18 @@ func (m *Mutation) saveEdit(
 		return err
 	}
 	// Addresses are known before rows are inserted: a decky that may run has one.
+	next, err := m.addresses(ctx, tx, after)
+	if err != nil {
+		return err
+	}
 	made := map[uuid.UUID]netip.Addr{}
 	for _, d := range after.Deckies {
 		if _, existed := before.Decky(d.ID); existed {
 			continue
 		}
-		ip, err := m.topologyAddress(ctx, tx, after, d)
-		if err != nil {
+		if made[d.ID], err = next(d); err != nil {
 			return err
 		}
-		made[d.ID] = ip
 	}
 	invent := func(d topology.Decky) decky.Decky {
 		fresh := Invent(d)
