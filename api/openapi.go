@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
 )
 
 // documentVersion is the version of the API, not of the build: the document changes only with the API.
@@ -15,7 +17,9 @@ const documentVersion = "1"
 
 // OpenAPI returns the OpenAPI 3.1 document of the API as YAML. It is the same for every build of the same source.
 func OpenAPI() ([]byte, error) {
-	_, s := build(Deps{}, Options{})
+	// Operations that exist only with what serves them are documented all the same.
+	all := Deps{TopologySnapshot: func(context.Context, uuid.UUID) (any, error) { return TopologySnapshotBody{}, nil }}
+	_, s := build(all, Options{})
 	return s.api.OpenAPI().YAML()
 }
 
@@ -34,6 +38,7 @@ func (s *server) config() huma.Config {
 				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
 				SecuritySchemes: map[string]*huma.SecurityScheme{
 					"bearer": {Type: "http", Scheme: "bearer", Description: "An access token of /auth/login, or an API token"},
+					"ticket": {Type: "apiKey", In: "query", Name: "ticket", Description: "A ticket of /auth/sse-ticket"},
 				},
 			},
 			Security: []map[string][]string{{"bearer": {}}},

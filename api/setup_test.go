@@ -64,6 +64,7 @@ func setupAt(t *testing.T, url string, change ...func(*api.Deps, *api.Options)) 
 	log := slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	b.lane = newLane(store, box, log)
 	deps := api.Deps{Store: store, Dispatcher: b.lane, Key: installationKey, Log: log, Pool: decky.Pool{Prefix: decky.LoopbackPool}}
+	deps.TopologySnapshot = topologySnapshot
 	opts := api.Options{TemporalUIURL: "http://127.0.0.1:8233", TemporalNamespace: "decnet", Version: "test"}
 	for _, f := range change {
 		f(&deps, &opts)
