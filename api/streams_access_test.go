@@ -45,7 +45,7 @@ func TestTicket_OpensOneStream(t *testing.T) {
 			if err != nil {
 				return
 			}
-			res, err := http.DefaultClient.Do(req)
+			res, err := l.http.Do(req)
 			if err != nil {
 				return
 			}

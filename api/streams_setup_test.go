@@ -41,6 +41,7 @@ type liveBundle struct {
 	nats   *bustest.Server
 	events *bus.Bus // publishes
 	url    string
+	http   *http.Client
 	stop   func() // as the process does when it is told to end
 }
 
@@ -61,7 +62,7 @@ func setupLive(t *testing.T, change ...func(*api.Deps, *api.Options)) *liveBundl
 		l.stop()
 		server.Close()
 	})
-	l.url = server.URL + "/api/v1"
+	l.url, l.http = server.URL+"/api/v1", server.Client()
 	return l
 }
 
@@ -156,7 +157,7 @@ func (l *liveBundle) response(t *testing.T, a ask) (*http.Response, context.Canc
 	if a.lastID != "" {
 		req.Header.Set("Last-Event-ID", a.lastID)
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := l.http.Do(req)
 	require.NoError(t, err)
 	t.Cleanup(func() { cancel(); _ = res.Body.Close() })
 	return res, cancel
