@@ -7,6 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
+	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 
 	"github.com/decnet/decnet/internal/auth"
@@ -39,14 +40,20 @@ func errRole() error {
 
 // authenticate lets a request through when its bearer may make it. Role and state of the account are read from the
 // database each time: a change works at once.
-func (s *server) authenticate(who access) func(huma.Context, func(huma.Context)) {
+func (s *server) authenticate(who access) middleware {
+	if who == open {
+		return func(ctx huma.Context, next func(huma.Context)) { next(ctx) }
+	}
+	return s.door(who, func(c *gin.Context) (principal, error) {
+		return s.identify(c.Request.Context(), c.GetHeader("Authorization"))
+	})
+}
+
+// door lets a request through when whom identify finds may make it.
+func (s *server) door(who access, identify func(*gin.Context) (principal, error)) middleware {
 	return func(ctx huma.Context, next func(huma.Context)) {
-		if who == open {
-			next(ctx)
-			return
-		}
 		c := humagin.Unwrap(ctx)
-		p, err := s.identify(c.Request.Context(), c.GetHeader("Authorization"))
+		p, err := identify(c)
 		if err == nil {
 			c.Set(actorKey, p.actor)
 			err = p.may(who)
@@ -90,8 +97,12 @@ func (s *server) identifyToken(ctx context.Context, credential string) (principa
 	if err != nil {
 		return principal{}, unknown(err)
 	}
+	return bearerOf(token), nil
+}
+
+func bearerOf(token auth.APIToken) principal {
 	owner := auth.User{ID: token.CreatedBy, Username: token.Owner, Role: token.OwnerRole}
-	return principal{actor: token.Actor(), user: owner, role: token.Effective(), token: &token}, nil
+	return principal{actor: token.Actor(), user: owner, role: token.Effective(), token: &token}
 }
 
 func (s *server) identifyUser(ctx context.Context, credential string) (principal, error) {
@@ -99,6 +110,10 @@ func (s *server) identifyUser(ctx context.Context, credential string) (principal
 	if err != nil {
 		return principal{}, err
 	}
+	return s.identifyClaims(ctx, claims)
+}
+
+func (s *server) identifyClaims(ctx context.Context, claims auth.Claims) (principal, error) {
 	session, err := s.deps.Store.Session(ctx, claims.UserID, claims.ID)
 	if err != nil {
 		return principal{}, unknown(err)
@@ -108,6 +123,18 @@ func (s *server) identifyUser(ctx context.Context, credential string) (principal
 	}
 	p := principal{actor: session.User.Username, user: session.User, role: session.User.Role, claims: claims}
 	return p, claims.Check(session.User, session.At)
+}
+
+// identifyAgain returns somebody who was identified before as they are now, or an Unauthorized fault.
+func (s *server) identifyAgain(ctx context.Context, p principal) (principal, error) {
+	if p.token == nil {
+		return s.identifyClaims(ctx, p.claims)
+	}
+	token, err := s.deps.Store.APIToken(ctx, p.token.ID)
+	if err != nil {
+		return principal{}, unknown(err)
+	}
+	return bearerOf(token), nil
 }
 
 // unknown turns "there is no such account" into the uniform refusal.

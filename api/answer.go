@@ -36,6 +36,9 @@ type AcceptedBody struct {
 type MutationInput struct {
 	IdempotencyKey string `header:"Idempotency-Key" minLength:"1" maxLength:"128" pattern:"^[\\x21-\\x7e]([\\x20-\\x7e]*[\\x21-\\x7e])?$" doc:"The same key with the same request gets the same outcome for 7 days"`
 	Prefer         string `header:"Prefer" doc:"wait=N: seconds (0 to 60) to wait for the end, 25 by default (RFC 7240)"`
+
+	// detached requests are answered once the door let them through, however fast they end.
+	detached bool
 }
 
 // checkKey refuses an idempotency key that is there and empty, or there twice: Huma would not see either.
@@ -88,6 +91,9 @@ func (s *server) mutate(
 		return nil, err
 	}
 	if found {
+		if in.detached && (earlier.State.Open() || earlier.RunID != "") {
+			return accepted(earlier), nil
+		}
 		return s.conclude(ctx, earlier, in.wait())
 	}
 	c, err := door(ctx)
@@ -100,7 +106,7 @@ func (s *server) mutate(
 		safe := fault.From(err).Safe()
 		c.op.State, c.op.Fault = operation.Refused, &safe
 	}
-	return s.submit(ctx, c, in.wait())
+	return s.submit(ctx, c, in)
 }
 
 // earlier finds the operation an idempotency key belongs to already.
@@ -128,11 +134,15 @@ func recorded(err error) bool {
 	return kind == fault.NotFound || kind == fault.Conflict
 }
 
-func (s *server) submit(ctx context.Context, c change, wait time.Duration) (*mutationOutput, error) {
+func (s *server) submit(ctx context.Context, c change, in MutationInput) (*mutationOutput, error) {
 	stored, err := s.deps.Dispatcher.Accept(ctx, c.op, c.request)
 	if err != nil {
 		return nil, err
 	}
+	if in.detached && stored.State.Open() {
+		return accepted(stored), nil
+	}
+	wait := in.wait()
 	if stored.ID == c.op.ID && stored.State.Open() {
 		now, err := s.deps.Dispatcher.Wait(ctx, stored.ID, 0)
 		if err != nil {

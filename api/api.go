@@ -64,6 +64,10 @@ type Deps struct {
 	ComposeTopology func(context.Context, topology.Topology, topology.Graph) ([]byte, error)
 	// Pool is where decky addresses come from; a wished address outside is refused at the door. Zero leaves that to the lane.
 	Pool decky.Pool
+	// Events is where live events come from. Without it event streams hold a snapshot and signs of life only.
+	Events EventLog
+	// Stopping is closed when the process is about to end: event streams end then. Nil means never.
+	Stopping <-chan struct{}
 }
 
 // Options is what may be configured.
@@ -77,6 +81,11 @@ type Options struct {
 	TemporalNamespace string
 	// Version is the build's, shown by /status.
 	Version string
+	// SSEMaxPerUser bounds the event streams one user has open at a time, over all processes; 0 means 5.
+	SSEMaxPerUser int
+	// SSEKeepAlive is after how much silence an event stream gives a sign of life, and within which time it ends when its
+	// reader may not read any more; 0 means 15 s.
+	SSEKeepAlive time.Duration
 }
 
 // Both libraries keep these settings in package variables; nothing else in the process uses them.
@@ -94,6 +103,9 @@ type server struct {
 	opts   Options
 	signer *auth.Signer
 	api    huma.API
+	// endless holds the routes, as templates, whose answers have no end.
+	endless map[string]bool
+	streams prometheus.Gauge
 }
 
 // New returns the router of the whole HTTP surface. It starts nothing; serving it and ending that is the caller's.
@@ -109,14 +121,14 @@ func build(deps Deps, opts Options) (*gin.Engine, *server) {
 	if deps.Metrics == nil {
 		deps.Metrics = prometheus.NewRegistry()
 	}
-	s := &server{deps: deps, opts: opts, signer: auth.NewSigner(deps.Key, opts.TokenLife)}
+	s := &server{deps: deps, opts: opts, signer: auth.NewSigner(deps.Key, opts.TokenLife), endless: map[string]bool{}}
 	engine := gin.New()
 	if err := engine.SetTrustedProxies(nil); err != nil {
 		panic(err) // none is always valid
 	}
 	engine.HandleMethodNotAllowed = true
 	engine.RedirectTrailingSlash = false
-	engine.Use(s.requestID, s.observe(newHTTPMetrics(deps.Metrics)), s.recoverPanic, securityHeaders, deadline)
+	engine.Use(s.requestID, s.observe(newHTTPMetrics(deps.Metrics)), s.recoverPanic, securityHeaders, s.deadline)
 	engine.NoRoute(func(c *gin.Context) { s.refuse(c, errNoRoute) })
 	engine.NoMethod(func(c *gin.Context) { s.refuse(c, errNoMethod) })
 
@@ -133,6 +145,7 @@ func build(deps Deps, opts Options) (*gin.Engine, *server) {
 	s.registerTopologies()
 	s.registerOperations()
 	s.registerStatus()
+	s.registerStreams()
 	s.serveDocument(group)
 	s.serveHealth(engine)
 	return engine, s
@@ -152,10 +165,20 @@ const (
 	admin    = access(auth.Admin)
 )
 
+// middleware is a step on the way to an operation.
+type middleware = func(ctx huma.Context, next func(huma.Context))
+
 // register adds an operation. Its middlewares run once the body is read and before it is parsed.
 func register[I, O any](s *server, who access, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
+	registerBehind(s, s.authenticate(who), who, op, handle)
+}
+
+// registerBehind is register with a way of its own to find out who asks.
+func registerBehind[I, O any](
+	s *server, door middleware, who access, op huma.Operation, handle func(context.Context, *I) (*O, error),
+) {
 	between := op.Middlewares
-	op.Middlewares = append(huma.Middlewares{s.authenticate(who), s.loadBody}, between...)
+	op.Middlewares = append(huma.Middlewares{door, s.loadBody}, between...)
 	op.Middlewares = append(op.Middlewares, s.checkBody)
 	// The body is in memory by then. Huma would leave a read deadline on the connection that cancels long requests.
 	op.BodyReadTimeout = -1

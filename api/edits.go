@@ -48,12 +48,18 @@ type listEditsInput struct {
 	Limit int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
 }
 
+// States of an edit as its topology's readers know them.
+const (
+	editPending  = "pending"
+	editApplying = "applying"
+)
+
 // editStates tells how the state of an edit is called, and the states of operations it stands for.
 var editStates = map[string][]operation.State{
-	"pending":  {operation.Received, operation.Queued},
-	"applying": {operation.Running},
-	"applied":  {operation.Succeeded},
-	"failed":   {operation.Failed, operation.Refused, operation.Unconverged, operation.Cancelled},
+	editPending:  {operation.Received, operation.Queued},
+	editApplying: {operation.Running},
+	"applied":    {operation.Succeeded},
+	"failed":     {operation.Failed, operation.Refused, operation.Unconverged, operation.Cancelled},
 }
 
 func (s *server) registerEdits() {
@@ -64,7 +70,7 @@ func (s *server) registerEdits() {
 
 // editTopology asks for an edit and answers at once; the topology's stream and the operation tell how it ends.
 func (s *server) editTopology(ctx context.Context, in *editInput) (*mutationOutput, error) {
-	in.Prefer = "wait=0"
+	in.detached = true
 	out, err := s.mutate(ctx, in.MutationInput, "edit "+in.TopologyID, in.Body, func(ctx context.Context) (change, error) {
 		raw, err := json.Marshal(in.Body.Payload)
 		if err != nil {
@@ -97,7 +103,7 @@ func (s *server) editTopology(ctx context.Context, in *editInput) (*mutationOutp
 		return nil, err
 	}
 	out.Status, out.Location = http.StatusAccepted, Prefix+"/operations/"+out.Operation
-	out.Body = EditAcceptedBody{MutationID: out.Operation, State: "pending"}
+	out.Body = EditAcceptedBody{MutationID: out.Operation, State: editPending}
 	return out, nil
 }
 
@@ -162,11 +168,4 @@ func editState(state operation.State) string {
 		}
 	}
 	return ""
-}
-
-// TopologySnapshot is what a stream of a topology's events begins with.
-type TopologySnapshot struct {
-	TopologyID string             `json:"topology_id"`
-	Status     string             `json:"status"`
-	InFlight   []TopologyEditBody `json:"in_flight" nullable:"false"`
 }

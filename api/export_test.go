@@ -17,3 +17,6 @@ func ProblemFor(ctx context.Context, err error) *Problem {
 	_, s := build(Deps{}, Options{})
 	return s.problem(ctx, err)
 }
+
+// EventName returns the name of the event of a topic.
+func EventName(topic string) string { return eventName(topic) }

@@ -43,7 +43,9 @@ func (s *server) observe(m httpMetrics) gin.HandlerFunc {
 		c.Next()
 		took, method, route := time.Since(start), methodLabel(c.Request.Method), routeLabel(c)
 		m.requests.WithLabelValues(method, route, strconv.Itoa(c.Writer.Status())).Inc()
-		m.seconds.WithLabelValues(method, route).Observe(took.Seconds())
+		if !s.endless[route] {
+			m.seconds.WithLabelValues(method, route).Observe(took.Seconds())
+		}
 		s.deps.Log.InfoContext(c.Request.Context(), "request served", "method", method, "route", route,
 			"status", c.Writer.Status(), "duration_ms", took.Milliseconds(), "bytes", c.Writer.Size(),
 			"remote", c.RemoteIP(), "actor", c.GetString(actorKey), "request_id", requestIDOf(c.Request.Context()))
@@ -114,10 +116,12 @@ func securityHeaders(c *gin.Context) {
 	c.Next()
 }
 
-func deadline(c *gin.Context) {
-	ctx, cancel := context.WithTimeout(c.Request.Context(), requestLimit)
-	defer cancel()
-	c.Request = c.Request.WithContext(ctx)
+func (s *server) deadline(c *gin.Context) {
+	if !s.endless[c.FullPath()] {
+		ctx, cancel := context.WithTimeout(c.Request.Context(), requestLimit)
+		defer cancel()
+		c.Request = c.Request.WithContext(ctx)
+	}
 	// We answer in JSON whatever is asked for.
 	c.Request.Header.Del("Accept")
 	c.Next()

@@ -34,6 +34,7 @@ func (s *server) config() huma.Config {
 				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
 				SecuritySchemes: map[string]*huma.SecurityScheme{
 					"bearer": {Type: "http", Scheme: "bearer", Description: "An access token of /auth/login, or an API token"},
+					"ticket": {Type: "apiKey", In: "query", Name: "ticket", Description: "A ticket of /auth/sse-ticket"},
 				},
 			},
 			Security: []map[string][]string{{"bearer": {}}},

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/decnet/decnet/api"
 	"github.com/decnet/decnet/internal/auth"
 )
 
@@ -18,6 +19,7 @@ var routeRoles = map[string]string{
 	"POST /api/v1/auth/logout":          "self",
 	"POST /api/v1/auth/change-password": "self",
 	"GET /api/v1/auth/me":               "self",
+	"POST /api/v1/auth/sse-ticket":      "viewer",
 
 	"GET /api/v1/users":                      "admin",
 	"POST /api/v1/users":                     "admin",
@@ -79,6 +81,8 @@ var routeRoles = map[string]string{
 	"GET /api/v1/operations/:id":                                                  "viewer",
 	"POST /api/v1/operations/:id/cancel":                                          "operator",
 	"GET /api/v1/status":                                                          "viewer",
+	"GET /api/v1/deckies/events":                                                  "viewer",
+	"GET /api/v1/topologies/:topology_id/events":                                  "viewer",
 
 	"GET /api/v1/openapi.yaml": "open",
 	"GET /api/v1/openapi.json": "open",
@@ -87,11 +91,13 @@ var routeRoles = map[string]string{
 	"GET /metrics":             "open",
 }
 
-var parameter = regexp.MustCompile(`:(uuid|id)`)
+var parameter = regexp.MustCompile(`:(uuid|id|topology_id)`)
 
 func TestRoles_EveryRoute(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	stopped := make(chan struct{})
+	close(stopped) // streams end at once
+	b := setup(t, func(d *api.Deps, _ *api.Options) { d.Stopping = stopped })
 	fresh := b.addUser(t, "fresh", auth.Admin, true)
 	routes := b.engine.Routes()
 	require.Len(t, routes, len(routeRoles))

@@ -19,6 +19,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/bcrypt"
 
@@ -44,6 +45,7 @@ type bundle struct {
 	store  *db.Store
 	engine *gin.Engine
 	lane   *lane
+	url    string // of the database
 	users  map[auth.Role]auth.User
 	log    *syncBuffer
 }
@@ -60,7 +62,7 @@ func setupAt(t *testing.T, url string, change ...func(*api.Deps, *api.Options)) 
 	t.Cleanup(store.Close)
 	box, err := secretbox.New(installationKey)
 	require.NoError(t, err)
-	b := &bundle{store: store, users: map[auth.Role]auth.User{}, log: &syncBuffer{}}
+	b := &bundle{url: url, store: store, users: map[auth.Role]auth.User{}, log: &syncBuffer{}}
 	log := slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	b.lane = newLane(store, box, log)
 	deps := api.Deps{Store: store, Dispatcher: b.lane, Key: installationKey, Log: log, Pool: decky.Pool{Prefix: decky.LoopbackPool}}
@@ -99,6 +101,16 @@ func migrationsHash(t *testing.T) string {
 		h.Write(content)
 	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// exec runs a statement on the API's database.
+func (b *bundle) exec(t *testing.T, statement string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), b.url)
+	require.NoError(t, err)
+	defer func() { _ = conn.Close(t.Context()) }()
+	_, err = conn.Exec(t.Context(), statement)
+	require.NoError(t, err)
 }
 
 func (b *bundle) addUser(t *testing.T, name string, role auth.Role, mustChange bool) auth.User {

@@ -507,7 +507,7 @@ func (s *server) teardownTopology(ctx context.Context, in *TopologyChangeInput) 
 func (s *server) changeTopology(
 	ctx context.Context, in MutationInput, id uuid.UUID, kind operation.Kind, check func(topology.Topology, topology.Graph) error,
 ) (*mutationOutput, error) {
-	in.Prefer = "wait=0"
+	in.detached = true
 	out, err := s.mutate(ctx, in, string(kind)+" "+id.String(), nil, func(ctx context.Context) (change, error) {
 		t, g, err := s.graph(ctx, id)
 		if err == nil {

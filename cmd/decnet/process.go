@@ -37,18 +37,21 @@ const (
 
 // process is what the roles of one process share.
 type process struct {
-	cfg        config.Config
-	log        *slog.Logger
-	key        []byte
-	box        *secretbox.Box
-	hostID     string
-	temporalUI string
-	stateFile  string // "" without a data directory
-	pool       decky.Pool
+	cfg       config.Config
+	log       *slog.Logger
+	key       []byte
+	box       *secretbox.Box
+	hostID    string
+	at        endpoints
+	stateFile string // "" without a data directory
+	pool      decky.Pool
 
-	store      *db.Store
-	temporal   client.Client
-	bus        *bus.Bus
+	store    *db.Store
+	temporal client.Client
+	bus      *bus.Bus
+	// events is the API's own connection, which changes nothing on the broker: what readers of event streams ask for must
+	// not delay what is published.
+	events     *bus.Bus
 	dispatcher *dispatch.Dispatcher
 	metrics    *prometheus.Registry
 }
@@ -64,7 +67,7 @@ func connect(ctx context.Context, cfg config.Config, log *slog.Logger, key []byt
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cfg: cfg, log: log, key: key, box: box, hostID: hostID, temporalUI: at.temporalUI, metrics: prometheus.NewRegistry()}
+	p := &process{cfg: cfg, log: log, key: key, box: box, hostID: hostID, at: at, metrics: prometheus.NewRegistry()}
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -104,8 +107,10 @@ func dialTemporal(ctx context.Context, address, namespace string, log *slog.Logg
 
 // close closes what connect opened, in reverse order.
 func (p *process) close() {
-	if p.bus != nil {
-		_ = p.bus.Close()
+	for _, b := range []*bus.Bus{p.events, p.bus} {
+		if b != nil {
+			_ = b.Close()
+		}
 	}
 	if p.temporal != nil {
 		p.temporal.Close()

@@ -114,14 +114,14 @@ func (p *process) roleNamed(ctx context.Context, name string) (role, error) {
 		}
 		return p.runtimeRole(rt), nil
 	case roleAPI:
-		l, err := net.Listen("tcp", p.cfg.Listen)
+		l, err := listen(ctx, p.cfg.Listen)
 		if err != nil {
 			return role{}, fault.New(fault.Invalid, "listen_taken", "cannot listen on %s", p.cfg.Listen).Wrap(err)
 		}
 		if err := p.requireAdmin(ctx); err != nil {
 			return role{}, err
 		}
-		return p.apiRole(l), nil
+		return p.apiRole(ctx, l)
 	}
 	return role{}, fmt.Errorf("no role %q", name)
 }

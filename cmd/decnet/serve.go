@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/decnet/decnet/activities"
 	"github.com/decnet/decnet/internal/role/observer"
@@ -99,6 +101,22 @@ func whenAll(ctx context.Context, fn func(), signals ...<-chan struct{}) error {
 	}
 	fn()
 	return nil
+}
+
+// unackedLimit is how long a peer may leave what was sent unacknowledged: the readers of event streams send nothing
+// themselves, and one that vanished must not count as reading for the kernel's quarter of an hour.
+const unackedLimit = 30 * time.Second
+
+// listen returns a listener of the API.
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	config := net.ListenConfig{Control: func(_, _ string, conn syscall.RawConn) error {
+		var set error
+		err := conn.Control(func(fd uintptr) { // accepted connections inherit it
+			set = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unackedLimit/time.Millisecond))
+		})
+		return errors.Join(err, set)
+	}}
+	return config.Listen(ctx, "tcp", address)
 }
 
 // serveHTTP serves handler on a listener until ctx ends, then lets running requests finish.

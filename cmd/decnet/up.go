@@ -15,6 +15,7 @@ import (
 
 	"github.com/decnet/decnet/api"
 	"github.com/decnet/decnet/internal/auth"
+	"github.com/decnet/decnet/internal/bus"
 	"github.com/decnet/decnet/internal/config"
 	"github.com/decnet/decnet/internal/embedded"
 	"github.com/decnet/decnet/internal/fault"
@@ -48,7 +49,7 @@ func up(ctx context.Context, in invocation, cfg config.Config) error {
 	for _, w := range cfg.Warnings {
 		log.WarnContext(ctx, "configuration", "warning", w)
 	}
-	listener, err := net.Listen("tcp", cfg.Listen)
+	listener, err := listen(ctx, cfg.Listen)
 	if err != nil {
 		return fault.New(fault.Conflict, "listen_taken", "cannot listen on %s: is another decnet up?", cfg.Listen).Wrap(err)
 	}
@@ -105,6 +106,10 @@ func (p *process) runUp(ctx context.Context, in invocation, dir *embedded.DataDi
 	if err != nil {
 		return err
 	}
+	serving, err := p.apiRole(ctx, l)
+	if err != nil {
+		return err
+	}
 	ready := p.readyFile(dir, parts, rt, l, first)
 	path := readyPath(p.cfg)
 	g, gctx := errgroup.WithContext(ctx)
@@ -123,7 +128,7 @@ func (p *process) runUp(ctx context.Context, in invocation, dir *embedded.DataDi
 				p.log.ErrorContext(gctx, "ready file not written", "err", err)
 			}
 			greet(in, ready, first)
-		}, p.apiRole(l), p.workerRole(), p.runtimeRole(rt), p.bridgeRole())
+		}, serving, p.workerRole(), p.runtimeRole(rt), p.bridgeRole())
 	})
 	err = g.Wait()
 	_ = embedded.RemoveReadyFile(path)
@@ -192,20 +197,29 @@ func (p *process) bootstrap(ctx context.Context, file string) (admin, error) {
 	return a, err
 }
 
-// apiRole serves the REST API on a listener.
-func (p *process) apiRole(l net.Listener) role {
+// apiRole serves the REST API on a listener. The error is that the bus did not answer before ctx ended.
+func (p *process) apiRole(ctx context.Context, l net.Listener) (role, error) {
+	events, err := bus.Connect(ctx, p.at.nats, "decnet-events", bus.WithLogger(p.log), bus.ReadOnly())
+	if err != nil {
+		return role{}, err
+	}
+	p.events = events
+	stopping := make(chan struct{})
 	engine := api.New(api.Deps{
 		Store: p.store, Dispatcher: p.dispatcher, Key: p.key, Log: p.log, Metrics: p.metrics, Ready: p.readiness,
-		Pool: p.pool, Compose: p.composeWith, ComposeTopology: p.composeTopology,
+		Pool: p.pool, Compose: p.composeWith, ComposeTopology: p.composeTopology, Events: p.events, Stopping: stopping,
 	}, api.Options{
 		TokenLife: time.Duration(p.cfg.JWTExpMinutes) * time.Minute, LimiterEnabled: p.cfg.LimiterEnabled,
-		TemporalUIURL: p.temporalUI, TemporalNamespace: p.cfg.TemporalNamespace, Version: version,
+		TemporalUIURL: p.at.temporalUI, TemporalNamespace: p.cfg.TemporalNamespace, Version: version,
+		SSEMaxPerUser: p.cfg.SSEMaxPerUser,
 	})
 	return role{name: roleAPI, run: func(ctx context.Context, _ uuid.UUID, ready func()) error {
+		// Event streams have no end of their own; the server waits for them.
+		defer context.AfterFunc(ctx, func() { close(stopping) })()
 		ready()
 		if err := serveHTTP(ctx, l, engine); err != nil {
 			return fault.New(fault.Invalid, "listener_lost", "the API's listener failed").Wrap(err)
 		}
 		return nil
-	}}
+	}}, nil
 }

@@ -169,6 +169,18 @@ type RoleInstance struct {
 	StoppedAt *time.Time
 }
 
+type SseTicket struct {
+	Hash            []byte
+	UserID          uuid.UUID
+	ApiTokenID      *uuid.UUID
+	Jti             *uuid.UUID
+	TokenGeneration *int32
+	TokenIssuedAt   *time.Time
+	TokenExpiresAt  *time.Time
+	Role            string
+	ExpiresAt       time.Time
+}
+
 type Topology struct {
 	ID              uuid.UUID
 	Name            string

@@ -44,9 +44,9 @@ type Bus struct {
 	doubts chan struct{}
 	wg     sync.WaitGroup
 
-	mu      sync.Mutex
-	created map[string]time.Time // creation time of each stream, as last seen
-	epoch   chan struct{}        // closed and replaced when a stream turns out to be a new one
+	mu    sync.Mutex
+	seen  map[string]Position // where each stream ended when it was last looked at
+	epoch chan struct{}       // closed and replaced when a stream turns out to be a new one
 }
 
 // Option changes how a Bus works.
@@ -238,14 +238,14 @@ func (b *Bus) apply(ctx context.Context) error {
 	if b.reader {
 		see = look
 	}
-	created, err := see(ctx, b.js)
+	seen, err := see(ctx, b.js)
 	if err != nil {
 		return err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for name, at := range b.created {
-		if !created[name].Equal(at) {
+	for name, before := range b.seen {
+		if seen[name].created != before.created {
 			b.log.WarnContext(ctx, "bus stream was replaced", "stream", name)
 			close(b.epoch)
 			b.epoch = make(chan struct{})
@@ -253,7 +253,7 @@ func (b *Bus) apply(ctx context.Context) error {
 			break
 		}
 	}
-	b.created = created
+	b.seen = seen
 	return nil
 }
 

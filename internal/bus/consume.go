@@ -141,7 +141,7 @@ func (c consumer) one(ctx context.Context, msg jetstream.Msg) {
 		c.bury(ctx, msg, meta, "attempts_exhausted", nil)
 		return
 	}
-	e, err := Decode(msg.Subject(), msg.Data(), c.defaults(msg, meta))
+	e, err := Decode(msg.Subject(), msg.Data(), storedDefaults(msg, meta))
 	if err != nil {
 		c.bury(ctx, msg, meta, "undecodable", err)
 		return
@@ -165,8 +165,8 @@ func (c consumer) one(ctx context.Context, msg jetstream.Msg) {
 	}
 }
 
-// defaults makes an id that stays the same over redeliveries for a message whose producer gave none.
-func (c consumer) defaults(msg jetstream.Msg, meta *jetstream.MsgMetadata) Defaults {
+// storedDefaults makes an id that stays the same over redeliveries for a message whose producer gave none.
+func storedDefaults(msg jetstream.Msg, meta *jetstream.MsgMetadata) Defaults {
 	return Defaults{
 		Now: func() time.Time { return meta.Timestamp },
 		ID: func() string {

@@ -135,15 +135,15 @@ func Apply(ctx context.Context, js jetstream.JetStream) error {
 	return err
 }
 
-// apply also returns the creation time of each stream by name.
-func apply(ctx context.Context, js jetstream.JetStream) (map[string]time.Time, error) {
-	created := make(map[string]time.Time)
+// apply also returns where each stream ends, by name.
+func apply(ctx context.Context, js jetstream.JetStream) (map[string]Position, error) {
+	ends := make(map[string]Position)
 	for _, s := range streams() {
 		at, err := s.apply(ctx, js)
 		if err != nil {
 			return nil, fmt.Errorf("apply stream %s: %w", s.name, err)
 		}
-		created[s.name] = at
+		ends[s.name] = at
 	}
 	for _, d := range durables() {
 		if err := d.validate(); err != nil {
@@ -153,38 +153,38 @@ func apply(ctx context.Context, js jetstream.JetStream) (map[string]time.Time, e
 			return nil, fmt.Errorf("apply consumer %s of %s: %w", d.Name, d.Stream, err)
 		}
 	}
-	return created, nil
+	return ends, nil
 }
 
-// look returns the creation time of each stream that is there, and changes nothing.
-func look(ctx context.Context, js jetstream.JetStream) (map[string]time.Time, error) {
-	created := make(map[string]time.Time)
+// look returns where each stream that is there ends, and changes nothing.
+func look(ctx context.Context, js jetstream.JetStream) (map[string]Position, error) {
+	ends := make(map[string]Position)
 	for _, s := range streams() {
 		st, err := js.Stream(ctx, s.name)
 		switch {
 		case err == nil:
-			created[s.name] = st.CachedInfo().Created
+			ends[s.name] = newest(st.CachedInfo())
 		case !errors.Is(err, jetstream.ErrStreamNotFound):
 			return nil, fmt.Errorf("look at stream %s: %w", s.name, err)
 		}
 	}
-	return created, nil
+	return ends, nil
 }
 
-func (s stream) apply(ctx context.Context, js jetstream.JetStream) (time.Time, error) {
+func (s stream) apply(ctx context.Context, js jetstream.JetStream) (Position, error) {
 	var cfg jetstream.StreamConfig
 	have, err := js.Stream(ctx, s.name)
 	switch {
 	case err == nil:
 		cfg = have.CachedInfo().Config
 	case !errors.Is(err, jetstream.ErrStreamNotFound):
-		return time.Time{}, err
+		return Position{}, err
 	}
 	st, err := js.CreateOrUpdateStream(ctx, s.overlay(cfg))
 	if err != nil {
-		return time.Time{}, err
+		return Position{}, err
 	}
-	return st.CachedInfo().Created, nil
+	return newest(st.CachedInfo()), nil
 }
 
 // trim removes the older half of each stream that is filling up, but nothing a durable consumer still needs.

@@ -14,12 +14,12 @@ func (a *app) deckiesCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "deckies",
 		Aliases: []string{"decky"},
-		Short:   "List, create and delete deckies and change their services",
+		Short:   "List, create, delete and watch deckies and change their services",
 	}
 	a.clientFlags(c)
 	c.AddCommand(
 		a.deckiesListCommand(), a.deckiesShowCommand(), a.deckiesCreateCommand(), a.deckiesDeleteCommand(), a.deckiesUnquarantineCommand(),
-		a.addServiceCommand(), a.removeServiceCommand(),
+		a.addServiceCommand(), a.removeServiceCommand(), a.deckiesWatchCommand(),
 	)
 	return c
 }

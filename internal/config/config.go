@@ -51,6 +51,8 @@ type Config struct {
 	JWTExpMinutes int `yaml:"jwt_exp_minutes"`
 	// LimiterEnabled turns the login rate limits on.
 	LimiterEnabled bool `yaml:"limiter_enabled"`
+	// SSEMaxPerUser (1 to 1000) bounds the event streams one user has open at a time, over all processes.
+	SSEMaxPerUser int `yaml:"sse_max_per_user"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `yaml:"log_level"`
 	// LogFormat is json, text, or auto: text where a person watches, json elsewhere.

@@ -39,7 +39,7 @@ func TestLoad_Defaults(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, config.Config{
 		DataDir: "./data", Listen: "127.0.0.1:8080", Runtime: "auto", TemporalNamespace: "decnet", AdminUser: "admin",
-		ArtifactsRoot: "data/artifacts", PortOffset: 20000, JWTExpMinutes: 240, LimiterEnabled: true,
+		ArtifactsRoot: "data/artifacts", PortOffset: 20000, JWTExpMinutes: 240, LimiterEnabled: true, SSEMaxPerUser: 5,
 		LogLevel: "info", LogFormat: "auto", DockerHost: "unix:///var/run/docker.sock", DockerNetwork: "bridge", DockerSubnet: "198.19.0.0/16",
 	}, c)
 	require.Equal(t, "data/secret.key", c.SecretKeyPath())
@@ -132,7 +132,7 @@ func TestLoad_AllProblemsAreReportedAndNoValue(t *testing.T) {
 	_, err := config.Load(nil, []string{
 		"DECNET_ADMIN_PASSWORD=tooshort", "DECNET_RUNTIME=podman", "DECNET_PORT_OFFSET=45001", "DECNET_LISTEN=nowhere",
 		"DECNET_DATABASE_URL=host=h password=topsecret", "DECNET_NATS_URL=nats://ok,http://token@x", "DECNET_TEMPORAL_ADDRESS=:7233",
-		"DECNET_HOST_ID=a.b", "DECNET_TEMPORAL_NAMESPACE=a b", "DECNET_ADMIN_USER=a b", "DECNET_JWT_EXP_MINUTES=0",
+		"DECNET_HOST_ID=a.b", "DECNET_TEMPORAL_NAMESPACE=a b", "DECNET_ADMIN_USER=a b", "DECNET_JWT_EXP_MINUTES=0", "DECNET_SSE_MAX_PER_USER=0",
 		"DECNET_LOG_LEVEL=loud", "DECNET_OPS_LISTEN=x", "DECNET_DOCKER_HOST=ssh://h", "DECNET_DOCKER_NETWORK=ipvlan",
 		"DECNET_DOCKER_POOL=10.0.0.0/24", "DECNET_DOCKER_GATEWAY=10.0.0.1",
 	})
@@ -144,7 +144,7 @@ func TestLoad_AllProblemsAreReportedAndNoValue(t *testing.T) {
 	}
 	require.ElementsMatch(t, []string{
 		"admin_password", "runtime", "port_offset", "listen", "database_url", "nats_url", "temporal_address", "host_id",
-		"temporal_namespace", "admin_user", "jwt_exp_minutes", "log_level", "ops_listen",
+		"temporal_namespace", "admin_user", "jwt_exp_minutes", "sse_max_per_user", "log_level", "ops_listen",
 		"docker_host", "docker_network", "docker_pool", "docker_gateway",
 	}, names)
 	for _, secret := range []string{"tooshort", "topsecret", "token", "podman"} {

@@ -66,3 +66,15 @@ func (s *Server) Wipe() {
 	s.t.Helper()
 	require.NoError(s.t, os.RemoveAll(s.dir))
 }
+
+// Save copies the store and returns a function that puts the copy in its place: what was stored in between is lost, as
+// after a power failure. The broker must be down for both.
+func (s *Server) Save() (restore func()) {
+	s.t.Helper()
+	saved := s.t.TempDir()
+	require.NoError(s.t, os.CopyFS(saved, os.DirFS(s.dir)))
+	return func() {
+		s.Wipe()
+		require.NoError(s.t, os.CopyFS(s.dir, os.DirFS(saved)))
+	}
+}

@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/tmaxmax/go-sse"
+)
+
+// watch is one execution of a command that follows an event stream.
+type watch struct {
+	app   *app
+	count int
+	seen  int
+	// snapshot describes the state a stream begins with, cleaned.
+	snapshot func(data []byte) string
+}
+
+const watchHelp = `It begins with the state as it is, then one line is one event. A lost connection is made again, and what happened
+meanwhile is told then; when that is not possible, the state as it is comes again.
+
+In JSON, one line is the data of one event: first a snapshot, then events {topic, type, ts, payload}.`
+
+// watchCommand returns a command that follows the stream of path until it is interrupted.
+func (a *app) watchCommand(c *cobra.Command, path func(args []string) string, snapshot func(data []byte) string) *cobra.Command {
+	w := watch{app: a, snapshot: snapshot}
+	c.Long = c.Short + ".\n\n" + watchHelp
+	c.RunE = func(c *cobra.Command, args []string) error { return w.run(c, path(args)) }
+	a.timeoutFlag(c, "stop after this long (default: never); an error if --count is not reached")
+	c.PersistentFlags().Lookup("timeout").DefValue = "0s" // in the help only; see limit
+	c.Flags().IntVar(&w.count, "count", 0, "stop after this many lines (default: never)")
+	return c
+}
+
+func (a *app) deckiesWatchCommand() *cobra.Command {
+	return a.watchCommand(&cobra.Command{
+		Use:   "watch",
+		Short: "Follow what happens to the deckies of the fleet",
+		Args:  cobra.NoArgs,
+	}, func([]string) string { return "/deckies/events" }, fleetSnapshot)
+}
+
+func fleetSnapshot(data []byte) string {
+	var v struct {
+		Deckies  count `json:"deckies"`
+		InFlight count `json:"in_flight"`
+	}
+	if json.Unmarshal(data, &v) != nil {
+		return Clean(string(data))
+	}
+	return fmt.Sprintf("%d deckies, %d operations under way", v.Deckies, v.InFlight)
+}
+
+func (w *watch) run(c *cobra.Command, path string) error {
+	if w.count < 0 {
+		return usagef("--count must not be negative")
+	}
+	s, err := w.app.session(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := w.limit(c)
+	defer cancel()
+	w.seen = 0
+	st := stream{
+		client: s.client, path: path,
+		lost: func(err error) { w.app.note("the connection is lost, trying again: %s", Clean(plain(err).Error())) },
+		back: func() { w.app.note("the connection is back") },
+	}
+	if err := st.each(ctx, w.print); err != nil && !errors.Is(err, errEnough) {
+		return s.refused(err)
+	}
+	return w.shortfall(c.Context())
+}
+
+// limit applies --timeout only when it was given: watching has no end of its own.
+func (w *watch) limit(c *cobra.Command) (context.Context, context.CancelFunc) {
+	if c.Flags().Changed("timeout") {
+		return context.WithTimeout(c.Context(), w.app.flags.timeout)
+	}
+	return context.WithCancel(c.Context())
+}
+
+// shortfall is an error when fewer lines came than asked for.
+func (w *watch) shortfall(ctx context.Context) error {
+	if w.count == 0 || w.seen >= w.count || ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("%d of %d events came in %s", w.seen, w.count, w.app.flags.timeout)
+}
+
+func (w *watch) print(e sse.Event) error {
+	var err error
+	switch {
+	case e.Type == "error":
+		w.app.note("the API could not go on with the stream") // it ends then, and is opened again
+		return nil
+	case w.app.format() == outputJSON:
+		err = w.app.writeBody([]byte(e.Data))
+	default:
+		err = writeLines(w.app.env.Stdout, w.clip(w.line(e)))
+	}
+	w.seen++
+	if err == nil && w.seen == w.count {
+		return errEnough
+	}
+	return err
+}
+
+func (w *watch) clip(line string) string {
+	width := maxCellRunes
+	if w.app.env.isTerminal(w.app.env.Stdout) {
+		width = w.app.env.width(w.app.env.Stdout)
+	}
+	return clip(line, width)
+}
+
+// line returns an event for people: when, what it is about, what happened, and the rest as it came, all of it cleaned.
+func (w *watch) line(e sse.Event) string {
+	if e.Type == "snapshot" {
+		return fmt.Sprintf("%-12s  %s", "now", w.snapshot([]byte(e.Data)))
+	}
+	var v struct {
+		Topic   string          `json:"topic"`
+		TS      float64         `json:"ts"`
+		Payload json.RawMessage `json:"payload"`
+	}
+	if json.Unmarshal([]byte(e.Data), &v) != nil {
+		return fmt.Sprintf("%-12s  %s  %s", "?", cell(e.Type), Clean(e.Data))
+	}
+	at := time.UnixMilli(int64(math.Round(v.TS * 1e3))).UTC()
+	return fmt.Sprintf("%s  %s  %s  %s", at.Format("15:04:05.000"), cell(e.Type), cell(about(v.Topic)), Clean(string(v.Payload)))
+}
+
+// about returns the second part of a topic: the decky or the topology.
+func about(topic string) string {
+	_, rest, _ := strings.Cut(topic, ".")
+	name, _, _ := strings.Cut(rest, ".")
+	return name
+}
