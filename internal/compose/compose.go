@@ -1,7 +1,8 @@
 // Package compose renders the compose project of a scope: what the container engine is asked to run for its deckies.
 //
 // It is pure and knows no engine: the same deckies give the same document, byte for byte. One base container per decky
-// owns its network namespace and address; its services share that namespace. Nothing that a decoy may keep secret is in
+// owns its network namespace and addresses; its services share that namespace. The fleet has one network, a topology one
+// for each of its LANs; all are made before, with fixed bridge names, and only referred to here. Nothing that a decoy may keep secret is in
 // the document: a decoy reads its configuration from a file, has no environment, and its labels name only what it is.
 package compose
 
@@ -18,9 +19,11 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/decnet/decnet/internal/runtime"
+	"github.com/decnet/decnet/internal/topology"
 )
 
-// Labels of containers and networks. Those under decnet.fleet mark service containers only: log collectors select by them.
+// Labels of containers and networks. Those under decnet.fleet mark service containers of the fleet only: log collectors
+// select by them. Containers of a topology have those under decnet.topology instead.
 const (
 	LabelInstallation = "decnet.installation"
 	LabelScope        = "decnet.scope"
@@ -34,6 +37,12 @@ const (
 	LabelFleetService     = "decnet.fleet.service"
 	LabelFleetDecky       = "decnet.fleet.decky"
 	LabelFleetServiceName = "decnet.fleet.service_name"
+
+	LabelTopologyID          = "decnet.topology.id"
+	LabelTopologyDecky       = "decnet.topology.decky"
+	LabelTopologyRole        = "decnet.topology.role"    // RoleBase, on base containers
+	LabelTopologyService     = "decnet.topology.service" // "true", on service containers
+	LabelTopologyServiceName = "decnet.topology.service_name"
 )
 
 // Values of LabelRole.
@@ -58,7 +67,7 @@ const (
 // BridgePrefix begins the name of every bridge of every installation: containment matches it.
 const BridgePrefix = "decnet-"
 
-// networkKey is how services of the document refer to their scope's network.
+// networkKey is how services of the document refer to the fleet's network. Those of a topology go by their own names.
 const networkKey = "lan"
 
 // Limits of one container. A decoy is a Go program that holds a few hundred connections; a base only waits.
@@ -97,6 +106,11 @@ type Decky struct {
 	Hostname string
 	IP       netip.Addr
 	Services []Service
+
+	// What a decky of a topology has besides, as in runtime.Decky. One of the fleet has no Networks.
+	Networks   []runtime.Attachment
+	ForwardsL3 bool
+	Publish    []runtime.Port
 }
 
 // Scope is everything a document is made of. Removed deckies are not listed.
@@ -104,11 +118,11 @@ type Scope struct {
 	Installation uuid.UUID
 	Name         string // "fleet", or "topology/<uuid>"
 	Image        string
-	Network      Network
+	Network      Network // of the fleet; a topology's are those of its deckies
 	Deckies      []Decky
 }
 
-// ProjectName returns the name of a scope's compose project, which is also the name of its network.
+// ProjectName returns the name of a scope's compose project, which is also the name of the fleet's network.
 func ProjectName(installation uuid.UUID, scope string) string {
 	return "decnet-" + scopeHash(installation, scope)
 }
@@ -137,11 +151,15 @@ func Render(s Scope) *types.Project {
 	p := &types.Project{
 		Name:     ProjectName(s.Installation, s.Name),
 		Services: types.Services{},
-		Networks: types.Networks{networkKey: types.NetworkConfig{
-			Name: ProjectName(s.Installation, s.Name), External: true,
-		}},
+		Networks: types.Networks{},
+	}
+	if _, ok := topology.IDFromScope(s.Name); !ok {
+		p.Networks[networkKey] = types.NetworkConfig{Name: p.Name, External: true}
 	}
 	for _, d := range s.Deckies {
+		for _, n := range d.Networks {
+			p.Networks[n.Name] = types.NetworkConfig{Name: n.Name, External: true}
+		}
 		base := s.base(d)
 		p.Services[base.Name] = base
 		for _, svc := range d.Services {
@@ -162,9 +180,14 @@ func YAML(s Scope) ([]byte, error) {
 }
 
 // BaseHash identifies what the base container of a decky is made of, its program excepted: a base with another hash is
-// replaced, and its services with it.
+// replaced, and its services with it. Of the networks of a topology only the home counts: a running container joins and
+// leaves the others, and sessions on it go on.
 func (s Scope) BaseHash(d Decky) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s|%s|%s|%s|%s|%v", s.Name, d.Key, d.Hostname, d.IP, s.Network.Driver, s.Network.Subnet))
+	made := fmt.Appendf(nil, "%s|%s|%s|%s|%s|%v", s.Name, d.Key, d.Hostname, d.IP, s.Network.Driver, s.Network.Subnet)
+	if len(d.Networks) > 0 {
+		made = fmt.Appendf(nil, "%s|%s|%s|%s|%v|%v|%v", s.Name, d.Key, d.Hostname, d.IP, d.Networks[0], d.ForwardsL3, d.Publish)
+	}
+	sum := sha256.Sum256(made)
 	return hex.EncodeToString(sum[:8])
 }
 
@@ -185,7 +208,28 @@ func (s Scope) base(d Decky) types.ServiceConfig {
 	c.PidsLimit, c.MemLimit, c.MemSwapLimit = basePids, baseMemory, baseMemory
 	c.Labels = s.labels(d, RoleBase)
 	c.Labels[LabelBase] = s.BaseHash(d)
+	if len(d.Networks) > 0 {
+		d.place(&c)
+	}
 	return c
+}
+
+// place puts the base of a topology's decky on its networks. Their priority makes the home the first interface.
+func (d Decky) place(c *types.ServiceConfig) {
+	c.Networks = make(map[string]*types.ServiceNetworkConfig, len(d.Networks))
+	for i, n := range d.Networks {
+		c.Networks[n.Name] = &types.ServiceNetworkConfig{Ipv4Address: n.IP.String(), Priority: len(d.Networks) - i}
+	}
+	// A new namespace may inherit the host's value, so a decky that is no router has to say so.
+	c.Sysctls["net.ipv4.ip_forward"] = "0"
+	if d.ForwardsL3 {
+		c.Sysctls["net.ipv4.ip_forward"] = "1"
+	}
+	for _, p := range d.Publish {
+		c.Ports = append(c.Ports, types.ServicePortConfig{
+			Mode: "ingress", Protocol: p.Protocol, Target: uint32(p.Number), Published: strconv.Itoa(int(p.Number)),
+		})
+	}
 }
 
 func (s Scope) service(d Decky, svc Service) types.ServiceConfig {
@@ -202,6 +246,11 @@ func (s Scope) service(d Decky, svc Service) types.ServiceConfig {
 	c.Labels = s.labels(d, RoleService)
 	c.Labels[LabelService] = svc.Name
 	c.Labels[LabelRevision] = strconv.FormatInt(svc.Revision, 10)
+	if _, ok := topology.IDFromScope(s.Name); ok {
+		c.Labels[LabelTopologyService] = "true"
+		c.Labels[LabelTopologyServiceName] = svc.Name
+		return c
+	}
 	c.Labels[LabelFleetService] = "true"
 	c.Labels[LabelFleetDecky] = d.Name
 	c.Labels[LabelFleetServiceName] = svc.Name
@@ -209,10 +258,17 @@ func (s Scope) service(d Decky, svc Service) types.ServiceConfig {
 }
 
 func (s Scope) labels(d Decky, role string) types.Labels {
-	return types.Labels{
+	labels := types.Labels{
 		LabelInstallation: s.Installation.String(), LabelScope: s.Name, LabelRole: role,
 		LabelDeckyID: d.ID.String(), LabelDeckyKey: d.Key,
 	}
+	if id, ok := topology.IDFromScope(s.Name); ok {
+		labels[LabelTopologyID], labels[LabelTopologyDecky] = id.String(), d.Name
+		if role == RoleBase {
+			labels[LabelTopologyRole] = role
+		}
+	}
+	return labels
 }
 
 // hardened returns what base and service containers have in common. Nothing restarts by itself: a namespace that did

@@ -41,32 +41,45 @@ func scope() compose.Scope {
 
 func TestYAML_Golden(t *testing.T) {
 	t.Parallel()
-	got, err := compose.YAML(scope())
-	require.NoError(t, err)
-	golden := filepath.Join("testdata", "fleet.yml")
-	if *update {
-		require.NoError(t, os.WriteFile(golden, got, 0o644))
+	for file, s := range map[string]compose.Scope{"fleet.yml": scope(), "topology.yml": maze()} {
+		got, err := compose.YAML(s)
+		require.NoError(t, err)
+		golden := filepath.Join("testdata", file)
+		if *update {
+			require.NoError(t, os.WriteFile(golden, got, 0o644))
+		}
+		want, err := os.ReadFile(golden)
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(got))
 	}
-	want, err := os.ReadFile(golden)
-	require.NoError(t, err)
-	require.Equal(t, string(want), string(got))
 }
 
 func TestYAML_IsAComposeFile(t *testing.T) {
 	t.Parallel()
-	doc, err := compose.YAML(scope())
-	require.NoError(t, err)
-	p, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
-		ConfigFiles: []types.ConfigFile{{Filename: "fleet.yml", Content: doc}},
-	}, func(o *loader.Options) { o.SetProjectName("decnet-test", false); o.SkipInterpolation = true })
-	require.NoError(t, err)
-	require.Len(t, p.Services, 4)
-	require.NoError(t, p.CheckContainerNameUnicity())
+	for services, s := range map[int]compose.Scope{4: scope(), 6: maze()} {
+		doc, err := compose.YAML(s)
+		require.NoError(t, err)
+		p, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
+			ConfigFiles: []types.ConfigFile{{Filename: "scope.yml", Content: doc}},
+		}, func(o *loader.Options) { o.SetProjectName("decnet-test", false); o.SkipInterpolation = true })
+		require.NoError(t, err)
+		require.Len(t, p.Services, services)
+		require.NoError(t, p.CheckContainerNameUnicity())
+	}
 }
 
 func TestRender_EveryContainerIsHardened(t *testing.T) {
 	t.Parallel()
-	for name, s := range compose.Render(scope()).Services {
+	all := compose.Render(scope()).Services
+	for name, s := range compose.Render(maze()).Services {
+		if name != compose.BaseName("0190a1b2-gw") {
+			require.Empty(t, s.Ports, name)
+		}
+		s.Ports = nil
+		all[name] = s
+	}
+	require.Len(t, all, 10)
+	for name, s := range all {
 		require.Equal(t, []string{"ALL"}, s.CapDrop, name)
 		require.Empty(t, s.CapAdd, name)
 		require.Contains(t, s.SecurityOpt, "no-new-privileges:true", name)

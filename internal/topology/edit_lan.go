@@ -135,7 +135,7 @@ func (e *edit) resettle(l LAN) {
 	}
 }
 
-func set[T any](to *T, from *T) {
+func set[T any](to, from *T) {
 	if from != nil {
 		*to = *from
 	}

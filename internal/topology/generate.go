@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"net/netip"
 	"slices"
 
 	"github.com/google/uuid"
@@ -231,8 +230,7 @@ func (b *builder) bridge(from, to int) {
 	}
 }
 
-// cross joins LANs behind the DMZ across the tree. A decky that is in the chosen LAN already stays as it is, and so
-// does a LAN that is full.
+// cross joins LANs behind the DMZ across the tree. A decky that is in the chosen LAN already stays as it is.
 func (b *builder) cross() {
 	for from := 1; from < len(b.g.LANs); from++ {
 		if b.src.Rand.Float64() >= b.p.CrossEdgeProbability || len(b.g.LANs) < 3 {
@@ -244,22 +242,11 @@ func (b *builder) cross() {
 		}
 		id := b.homes[from][b.src.Rand.IntN(len(b.homes[from]))]
 		lan := b.g.LANs[to]
-		if slices.ContainsFunc(b.g.Edges, func(e Edge) bool { return e.DeckyID == id && e.LANID == lan.ID }) || b.full(lan) {
+		if slices.ContainsFunc(b.g.Edges, func(e Edge) bool { return e.DeckyID == id && e.LANID == lan.ID }) {
 			continue
 		}
 		b.g.Edges = append(b.g.Edges, Edge{ID: b.src.NewID(), DeckyID: id, LANID: lan.ID, Bridge: true})
 	}
-}
-
-func (b *builder) full(l LAN) bool {
-	members := 0
-	for _, e := range b.g.Edges {
-		if e.LANID == l.ID {
-			members++
-		}
-	}
-	p, err := netip.ParsePrefix(l.Subnet)
-	return err != nil || members >= capacity(p)
 }
 
 // The parts of a blank topology.

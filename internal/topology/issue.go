@@ -65,11 +65,5 @@ func Fault(issues []Issue) error {
 	return f
 }
 
-// target makes the target of an issue out of keys and values in turn.
-func target(pairs ...any) map[string]any {
-	m := make(map[string]any, len(pairs)/2)
-	for i := 0; i < len(pairs); i += 2 {
-		m[pairs[i].(string)] = pairs[i+1]
-	}
-	return m
-}
+// target is what an issue is about.
+type target = map[string]any

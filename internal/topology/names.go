@@ -24,6 +24,8 @@ const networkPrefix = "decnet_t_"
 // that of the network is the same for both.
 var lanPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$`)
 
+var networkPattern = regexp.MustCompile(`^` + networkPrefix + `([0-9a-f]{8})_`)
+
 // ScopeName returns the name of a topology's scope: "topology/<uuid>".
 func ScopeName(id uuid.UUID) string { return ScopePrefix + id.String() }
 
@@ -46,6 +48,16 @@ func DeckyKey(id uuid.UUID, deckyName string) string { return ShortID(id) + "-" 
 // NetworkName returns the engine's name of a LAN's network. It changes when the LAN is renamed.
 func NetworkName(id uuid.UUID, lanName string) string {
 	return networkPrefix + ShortID(id) + "_" + strings.ToLower(lanName)
+}
+
+// ShortIDFromNetwork returns the ShortID that the engine's name of a network carries, and false when it is no network of
+// a topology.
+func ShortIDFromNetwork(name string) (string, bool) {
+	m := networkPattern.FindStringSubmatch(name)
+	if m == nil {
+		return "", false
+	}
+	return m[1], true
 }
 
 // BridgeName returns the name of a LAN's interface on the host: 15 characters, the most an interface may have, of which

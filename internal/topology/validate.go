@@ -69,8 +69,8 @@ func newCheck(g Graph) *check {
 	return c
 }
 
-func (c *check) fail(code, message string, pairs ...any) {
-	c.issues = append(c.issues, Issue{Error, code, message, target(pairs...)})
+func (c *check) fail(code, message string, about target) {
+	c.issues = append(c.issues, Issue{Error, code, message, about})
 }
 
 func (c *check) sorted() []Issue {
@@ -89,9 +89,9 @@ func (c *check) dmz() {
 	}
 	switch {
 	case len(names) == 0:
-		c.fail(DMZMissing, "no LAN is the DMZ")
+		c.fail(DMZMissing, "no LAN is the DMZ", target{})
 	case len(names) > 1:
-		c.fail(DMZMultiple, "more than one LAN is the DMZ: "+strings.Join(names, ", "), "lans", names)
+		c.fail(DMZMultiple, "more than one LAN is the DMZ: "+strings.Join(names, ", "), target{"lans": names})
 	}
 }
 
@@ -134,14 +134,14 @@ func (c *check) reachable() {
 		}
 	}
 	if len(orphans) > 0 {
-		c.fail(DMZOrphan, "not reachable from the DMZ: "+strings.Join(orphans, ", "), "lans", orphans)
+		c.fail(DMZOrphan, "not reachable from the DMZ: "+strings.Join(orphans, ", "), target{"lans": orphans})
 	}
 }
 
 func (c *check) orphans() {
 	for _, d := range c.g.Deckies {
 		if len(c.edges[d.ID]) == 0 {
-			c.fail(DeckyOrphan, d.Name+" is in no LAN", "decky", d.Name)
+			c.fail(DeckyOrphan, d.Name+" is in no LAN", target{"decky": d.Name})
 		}
 	}
 }
@@ -151,7 +151,7 @@ func (c *check) lanNames() {
 	for _, l := range c.g.LANs {
 		name := strings.ToLower(l.Name)
 		if seen[name] {
-			c.fail(LANNameDup, "another LAN is called "+l.Name, "lan", l.Name)
+			c.fail(LANNameDup, "another LAN is called "+l.Name, target{"lan": l.Name})
 		}
 		seen[name] = true
 	}
@@ -161,7 +161,7 @@ func (c *check) deckyNames() {
 	seen := map[string]bool{}
 	for _, d := range c.g.Deckies {
 		if seen[d.Name] {
-			c.fail(DeckyNameDup, "another decky is called "+d.Name, "decky", d.Name)
+			c.fail(DeckyNameDup, "another decky is called "+d.Name, target{"decky": d.Name})
 		}
 		seen[d.Name] = true
 	}
@@ -182,20 +182,20 @@ func (c *check) addresses() {
 		for _, a := range d.IPs {
 			lan, ok := lans[a.LAN]
 			if !ok {
-				c.fail(IPUnknownLAN, d.Name+" has an address in a LAN that is not there", "decky", d.Name, "lan", a.LAN)
+				c.fail(IPUnknownLAN, d.Name+" has an address in a LAN that is not there", target{"decky": d.Name, "lan": a.LAN})
 				continue
 			}
 			ip, err := netip.ParseAddr(a.IP)
 			if err != nil || !ip.Is4() || !c.prefixes[lan].IsValid() {
-				c.fail(IPMalformed, fmt.Sprintf("the address of %s in %s cannot be read", d.Name, a.LAN), "decky", d.Name, "ip", a.IP)
+				c.fail(IPMalformed, fmt.Sprintf("the address of %s in %s cannot be read", d.Name, a.LAN), target{"decky": d.Name, "ip": a.IP})
 				continue
 			}
 			if !isHost(c.prefixes[lan], ip) {
-				c.fail(IPOutOfSubnet, fmt.Sprintf("%s is no host address of %s", a.IP, a.LAN), "decky", d.Name, "lan", a.LAN, "ip", a.IP)
+				c.fail(IPOutOfSubnet, fmt.Sprintf("%s is no host address of %s", a.IP, a.LAN), target{"decky": d.Name, "lan": a.LAN, "ip": a.IP})
 			}
 			if first, taken := holders[place{lan, ip}]; taken {
 				c.fail(IPCollision, fmt.Sprintf("%s and %s both have %s in %s", first, d.Name, a.IP, a.LAN),
-					"lan", a.LAN, "ip", a.IP, "deckies", []string{first, d.Name})
+					target{"lan": a.LAN, "ip": a.IP, "deckies": []string{first, d.Name}})
 			} else {
 				holders[place{lan, ip}] = d.Name
 			}
@@ -206,14 +206,14 @@ func (c *check) addresses() {
 func (c *check) subnets() {
 	for i, l := range c.g.LANs {
 		if !c.prefixes[i].IsValid() {
-			c.fail(SubnetMalformed, "the subnet of "+l.Name+" cannot be used", "lan", l.Name)
+			c.fail(SubnetMalformed, "the subnet of "+l.Name+" cannot be used", target{"lan": l.Name})
 		}
 	}
 	for i, a := range c.prefixes {
 		for j := i + 1; j < len(c.prefixes); j++ {
 			if a.Overlaps(c.prefixes[j]) {
 				names := []string{c.g.LANs[i].Name, c.g.LANs[j].Name}
-				c.fail(SubnetOverlap, fmt.Sprintf("the subnets of %s and %s overlap", names[0], names[1]), "lans", names)
+				c.fail(SubnetOverlap, fmt.Sprintf("the subnets of %s and %s overlap", names[0], names[1]), target{"lans": names})
 			}
 		}
 	}
@@ -223,11 +223,11 @@ func (c *check) services() {
 	for _, d := range c.g.Deckies {
 		for _, s := range d.Services {
 			if _, err := service.ForDecky(s.Name); err != nil {
-				c.fail(UnknownService, d.Name+" offers a service that is not there", "decky", d.Name, "service", s.Name)
+				c.fail(UnknownService, d.Name+" offers a service that is not there", target{"decky": d.Name, "service": s.Name})
 			}
 		}
 		for _, slug := range undeclared(d) {
-			c.fail(ServiceCfgUndeclared, d.Name+" configures a service that it does not offer", "decky", d.Name, "service", slug)
+			c.fail(ServiceCfgUndeclared, d.Name+" configures a service that it does not offer", target{"decky": d.Name, "service": slug})
 		}
 	}
 }
@@ -245,7 +245,7 @@ func (c *check) ports() {
 					continue
 				}
 				c.fail(PortConflict, fmt.Sprintf("on %s, %s and %s both need %s/%d", d.Name, first, s.Name, p.Protocol, p.Number),
-					"decky", d.Name, "port", int(p.Number), "services", []string{first, s.Name})
+					target{"decky": d.Name, "port": int(p.Number), "services": []string{first, s.Name}})
 			}
 		}
 	}
@@ -261,7 +261,7 @@ func (c *check) room() {
 	}
 	for i, l := range c.g.LANs {
 		if p := c.prefixes[i]; p.IsValid() && used[i] > capacity(p) {
-			c.fail(AddressesExhausted, fmt.Sprintf("%s has room for %d deckies", l.Name, capacity(p)), "lan", l.Name)
+			c.fail(AddressesExhausted, fmt.Sprintf("%s has room for %d deckies", l.Name, capacity(p)), target{"lan": l.Name})
 		}
 	}
 }
@@ -289,7 +289,7 @@ func GatewayIssue(g Graph, d Decky) []Issue {
 	if !ok {
 		lan = "(no home LAN)"
 	}
-	return []Issue{{Error, GatewayNotInDMZ, "only a decky at home in the DMZ can be a gateway", target("decky", d.Name, "lan", lan)}}
+	return []Issue{{Error, GatewayNotInDMZ, "only a decky at home in the DMZ can be a gateway", target{"decky": d.Name, "lan": lan}}}
 }
 
 // PortCollisions returns a warning for every port of a gateway that listening says is in use on the host already.
@@ -300,7 +300,7 @@ func PortCollisions(g Graph, listening func(service.Port) bool) []Issue {
 			if listening(p) {
 				issues = append(issues, Issue{
 					Warning, PortCollision, fmt.Sprintf("the host already listens on %s/%d, which %s would publish", p.Protocol, p.Number, d.Name),
-					target("decky", d.Name, "port", int(p.Number)),
+					target{"decky": d.Name, "port": int(p.Number)},
 				})
 			}
 		}
