@@ -204,7 +204,7 @@ func TestContainment_MissingRulesAreRestored(t *testing.T) { //nolint:parallelte
 	require.NoError(t, err)
 	require.Equal(t, 1, strings.Count(string(out), "-j DROP"))
 	require.True(t, strings.HasPrefix(string(out), "-N DOCKER-USER\n-A DOCKER-USER -i decnet-+ "))
-	require.NoError(t, exec.Command("iptables", "-w", "-D", "DOCKER-USER", strconv.Itoa(4)).Run())
+	require.NoError(t, exec.Command("iptables", "-w", "-D", "DOCKER-USER", strconv.Itoa(6)).Run())
 }
 
 func TestContainment_Macvlan(t *testing.T) {

@@ -114,7 +114,11 @@ func (b *bundle) removeAll(t testing.TB) {
 	for _, c := range list.Items {
 		_, _ = b.engine.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true})
 	}
-	_, _ = b.engine.NetworkRemove(ctx, compose.ProjectName(b.opts.Installation, "fleet"), client.NetworkRemoveOptions{})
+	networks, err := b.engine.NetworkList(ctx, client.NetworkListOptions{Filters: filters})
+	require.NoError(t, err)
+	for _, n := range networks.Items {
+		_, _ = b.engine.NetworkRemove(ctx, n.ID, client.NetworkRemoveOptions{})
+	}
 }
 
 var lastAddress atomic.Uint32

@@ -138,6 +138,9 @@ func (r *Runtime) Prepare(context.Context) error {
 	return nil
 }
 
+// Networks does nothing: a decky has one loopback address, whatever it is attached to.
+func (*Runtime) Networks(context.Context, string, []runtime.Network) error { return nil }
+
 // Exits delivers a value after a decoy ended without being told to by this Runtime. Values are merged.
 func (r *Runtime) Exits() <-chan struct{} { return r.exits }
 
