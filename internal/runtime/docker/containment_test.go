@@ -25,8 +25,13 @@ const dialLimit = time.Second
 // dialFrom connects from inside the network namespace of a process.
 func dialFrom(t *testing.T, pid int, network, to string) error {
 	t.Helper()
+	return dialIn(t, fmt.Sprintf("/proc/%d/ns/net", pid), network, to)
+}
+
+func dialIn(t *testing.T, namespace, network, to string) error {
+	t.Helper()
 	var err error
-	require.NoError(t, containment.InNamespace(fmt.Sprintf("/proc/%d/ns/net", pid), func() {
+	nsErr := containment.InNamespace(namespace, func() {
 		var conn net.Conn
 		if conn, err = net.DialTimeout(network, to, dialLimit); err != nil {
 			return
@@ -37,7 +42,10 @@ func dialFrom(t *testing.T, pid int, network, to string) error {
 		if err == nil && network == "udp" {
 			_, err = conn.Read(make([]byte, 1)) // every listener of these tests answers
 		}
-	}))
+	})
+	if nsErr != nil {
+		t.Error(nsErr)
+	}
 	return err
 }
 

@@ -1,7 +1,7 @@
 package docker_test
 
 import (
-	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -32,17 +32,39 @@ type maze struct {
 
 var lastLAN atomic.Uint32
 
-// newLAN returns a network out of TEST-NET-2 and TEST-NET-3 (RFC 5737).
-func newLAN(topologyID uuid.UUID, name string, internal bool) runtime.Network {
-	n := lastLAN.Add(1) + uint32(os.Getpid())*11
-	base := netip.AddrFrom4([4]byte{198, 51, 100, byte(n%16) * 16})
-	if n%32 > 15 {
-		base = netip.AddrFrom4([4]byte{203, 0, 113, byte(n%16) * 16})
+// newSubnet returns sixteen addresses of 198.18.0.0/16 that this host uses for nothing, apart from those of setup.
+func newSubnet(t *testing.T) netip.Prefix {
+	t.Helper()
+	used, err := net.InterfaceAddrs()
+	require.NoError(t, err)
+	for {
+		n := lastLAN.Add(1)
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, byte(uint32(os.Getpid()) + 128 + n/16), byte(n%16) * 16}), 28)
+		if !slices.ContainsFunc(used, func(a net.Addr) bool { return netip.MustParsePrefix(a.String()).Masked().Overlaps(p) }) {
+			return p
+		}
 	}
+}
+
+func newLAN(t *testing.T, topologyID uuid.UUID, name string, internal bool) runtime.Network {
+	t.Helper()
+	p := newSubnet(t)
 	return runtime.Network{
 		Name: topology.NetworkName(topologyID, name), Bridge: topology.BridgeName(topologyID, uuid.New()),
-		Subnet: netip.PrefixFrom(base, 28), Gateway: base.Next(), Internal: internal,
+		Subnet: p, Gateway: p.Addr().Next(), Internal: internal,
 	}
+}
+
+// foreign makes a network that is not ours.
+func (b *bundle) foreign(t *testing.T, subnet netip.Prefix) (name string) {
+	t.Helper()
+	name = "somebody-" + uuid.NewString()
+	_, err := b.engine.NetworkCreate(t.Context(), name, client.NetworkCreateOptions{
+		IPAM: &network.IPAM{Config: []network.IPAMConfig{{Subnet: subnet}}},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = exec.Command("docker", "network", "rm", name).Run() })
+	return name
 }
 
 func newMaze(t *testing.T, names ...string) *maze {
@@ -54,7 +76,7 @@ func newMazeOn(t *testing.T, b *bundle, names ...string) *maze {
 	t.Helper()
 	m := &maze{bundle: b, id: uuid.New()}
 	for i, name := range names {
-		m.lans = append(m.lans, newLAN(m.id, name, i > 0))
+		m.lans = append(m.lans, newLAN(t, m.id, name, i > 0))
 	}
 	require.NoError(t, m.Networks(t.Context(), m.scope(), m.lans))
 	return m
@@ -131,7 +153,7 @@ func TestNetworks_AreAsWantedAndStay(t *testing.T) {
 	m.lans[1].Name = topology.NetworkName(m.id, "plant")
 	m.networks(t)
 	require.Equal(t, before, m.ours(t), "a LAN that is renamed keeps its network")
-	m.lans = append(m.lans, newLAN(m.id, "factory", true))
+	m.lans = append(m.lans, newLAN(t, m.id, "factory", true))
 	m.networks(t)
 	require.Len(t, m.ours(t), 3, "a new LAN may have the old name")
 
@@ -168,17 +190,10 @@ func TestNetworks_SubnetOfSomebodyElseIsRefused(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	m := newMazeOn(t, b)
-	lan := newLAN(m.id, "dmz", false)
-	foreign := fmt.Sprintf("somebody-%d", os.Getpid())
-	made, err := b.engine.NetworkCreate(t.Context(), foreign, client.NetworkCreateOptions{
-		IPAM: &network.IPAM{Config: []network.IPAMConfig{{Subnet: lan.Subnet}}},
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = exec.Command("docker", "network", "rm", foreign).Run() })
+	lan := newLAN(t, m.id, "dmz", false)
+	foreign := b.foreign(t, lan.Subnet)
 	requireFault(t, m.Networks(t.Context(), m.scope(), []runtime.Network{lan}), "network_conflict", foreign, lan.Subnet.String())
 	require.Empty(t, m.ours(t))
-	_, err = b.engine.NetworkRemove(t.Context(), made.ID, client.NetworkRemoveOptions{})
-	require.NoError(t, err)
 
 	host := lan
 	host.Subnet, host.Gateway = netip.MustParsePrefix("127.0.0.0/28"), netip.MustParseAddr("127.0.0.1")
