@@ -174,6 +174,13 @@ func TestConformance(t *testing.T) {
 				return b.Runtime
 			},
 			Decky: func(_ *testing.T, name string) runtime.Decky { return b.newDecky(name) },
+			Topology: func(t *testing.T, name string) (runtime.Decky, []runtime.Network) {
+				m := newMazeOn(t, b)
+				m.lans = []runtime.Network{newLAN(t, m.id, "dmz", false), newLAN(t, m.id, "factory", true)}
+				d := m.decky(name, m.on(0, 0), m.on(1, 0))
+				d.Services = nil
+				return d, m.lans
+			},
 			Healthy: func(n int) runtime.Service {
 				s := service([]string{"ssh", "docker_api", "dns"}[n], []uint16{22, 2375, 53}[n], "ok")
 				if n == 2 {

@@ -97,7 +97,7 @@ func (r *Runtime) choosePorts(d runtime.Decky) (hostPorts, error) {
 		host := p
 		if taken[host] || !free(host) {
 			shifted := int(p.Number) + int(r.opts.PortOffset)
-			host.Number = uint16(min(shifted, 65535)) //nolint:gosec // bounded
+			host.Number = uint16(min(shifted, 65535))
 			if shifted > 65535 || taken[host] || !free(host) {
 				return nil, fault.New(fault.OperationFailed, "port_in_use",
 					"port %d/%s of the host is in use, and so is %d", p.Number, p.Protocol, shifted)

@@ -261,7 +261,8 @@ func TestTopology_RenamedLANChangesNoContainer(t *testing.T) {
 	m.networks(t)
 	d.Networks = []runtime.Attachment{m.on(0, 0), m.on(1, 0)}
 	m.converge(t, d)
-	require.Equal(t, before, []string{m.inspect(t, d, "").ID, m.inspect(t, d, "ssh").ID})
+	after := []string{m.inspect(t, d, "").ID, m.inspect(t, d, "ssh").ID}
+	require.Equal(t, before, after)
 	require.True(t, m.observed(t, d, "ssh").Ready)
 	doc, err := os.ReadFile(filepath.Join(m.opts.DataDir, "compose", strings.ReplaceAll(m.scope(), "/", "-")+".yml"))
 	require.NoError(t, err)

@@ -196,6 +196,9 @@ func ensure(ctx context.Context, rules []rule) (restored bool, err error) {
 			return restored, err
 		}
 		changed, err := ensureHead(t, h.chain, specs[h])
+		if err != nil { // somebody else may have changed the chain between a look and a change
+			changed, err = ensureHead(t, h.chain, specs[h])
+		}
 		if err != nil {
 			return restored, err
 		}
