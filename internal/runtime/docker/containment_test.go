@@ -125,24 +125,25 @@ func TestContainment_DecoysAnswerButNeverCall(t *testing.T) {
 	b := setup(t)
 	d := b.converged(t, "web", service("ssh", 22, "ok"))
 	neighbour := b.converged(t, "neighbour", service("ssh", 22, "ok"))
-	stranger, strangerIP := b.bystander(t, "bridge")
+	elsewhere := newSubnet(t)
+	stranger, strangerIP := b.bystander(t, b.foreign(t, elsewhere))
 	host := listeners(t, b.gateway())
-	docker0 := listeners(t, netip.MustParseAddr("172.17.0.1"))
+	another := listeners(t, elsewhere.Addr().Next())
 	pid := b.pid(t, d, "ssh")
 
 	at := netip.AddrPortFrom(d.IP, 22).String()
 	require.NoError(t, dialFrom(t, stranger, "tcp", at), "clients elsewhere reach a decoy")
 	require.NoError(t, dialFrom(t, pid, "tcp", at), "a decoy reaches itself")
 	requireAnswers(t, netip.MustParseAddrPort(at))
-	require.NoError(t, dialFrom(t, stranger, "tcp", docker0), "the target answers others")
+	require.NoError(t, dialFrom(t, stranger, "tcp", another), "the target answers others")
 
 	for _, target := range []string{
-		host, docker0,
+		host, another,
 		netip.AddrPortFrom(neighbour.IP, 22).String(), net.JoinHostPort(strangerIP, "22"),
 	} {
 		require.Error(t, dialFrom(t, pid, "tcp", target), target)
 	}
-	for _, target := range []string{host, docker0} {
+	for _, target := range []string{host, another} {
 		require.Error(t, dialFrom(t, pid, "udp", target), target)
 	}
 }

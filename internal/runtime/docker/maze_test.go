@@ -66,11 +66,11 @@ func ip(t *testing.T, args ...string) {
 
 // requireReached connects from inside a network namespace. Another installation on this host may reorder the rules at any
 // moment, and an observer puts them right.
-func (m *maze) requireReached(t *testing.T, namespace string, to netip.AddrPort) {
+func (m *maze) requireReached(t *testing.T, namespace, network string, to netip.AddrPort) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		_, err := m.Observe(t.Context())
-		return err == nil && dialIn(t, namespace, "tcp", to.String()) == nil
+		return err == nil && dialIn(t, namespace, network, to.String()) == nil
 	}, 30*time.Second, time.Millisecond, "%s is not reached", to)
 }
 
@@ -96,8 +96,8 @@ func TestTopology_GatewaysForwardForClientsOnly(t *testing.T) {
 	inside := m.client(t, 2, 9, m.host(2, 0))
 	at := func(ip netip.Addr) string { return netip.AddrPortFrom(ip, 22).String() }
 	for _, ip := range []netip.Addr{gw.IP, m.host(1, 0), router.IP, m.host(2, 0), safe.IP} {
-		m.requireReached(t, outside, netip.AddrPortFrom(ip, 22))
-		m.requireReached(t, inside, netip.AddrPortFrom(ip, 22))
+		m.requireReached(t, outside, "tcp", netip.AddrPortFrom(ip, 22))
+		m.requireReached(t, inside, "tcp", netip.AddrPortFrom(ip, 22))
 	}
 	fleet := m.converged(t, "fleet", service("ssh", 22, "ok"))
 	other := newMazeOn(t, m.bundle, "dmz")
@@ -111,7 +111,7 @@ func TestTopology_GatewaysForwardForClientsOnly(t *testing.T) {
 	gw.ForwardsL3 = false
 	m.converge(t, gw)
 	m.networks(t)
-	m.requireReached(t, outside, netip.AddrPortFrom(gw.IP, 22))
+	m.requireReached(t, outside, "tcp", netip.AddrPortFrom(gw.IP, 22))
 	require.Error(t, dialIn(t, outside, "tcp", at(router.IP)), "a decky that does not forward")
 }
 
@@ -196,7 +196,7 @@ func TestTopology_MissingRulesAreRestored(t *testing.T) { //nolint:paralleltest 
 	m.converge(t, inner)
 	outside := m.client(t, 0, 9, gw.IP)
 	at := netip.AddrPortFrom(inner.IP, 22).String()
-	m.requireReached(t, outside, netip.AddrPortFrom(inner.IP, 22))
+	m.requireReached(t, outside, "tcp", netip.AddrPortFrom(inner.IP, 22))
 	pid := m.pid(t, gw, "ssh")
 	require.Eventually(t, func() bool { // another installation on this host may put the rule back at any moment
 		for _, chain := range []string{"INPUT", "DOCKER-USER"} {
@@ -209,7 +209,7 @@ func TestTopology_MissingRulesAreRestored(t *testing.T) { //nolint:paralleltest 
 	require.NoError(t, err)
 	require.Error(t, dialFrom(t, pid, "tcp", at))
 	require.Error(t, dialFrom(t, pid, "tcp", listeners(t, m.lans[0].Gateway)))
-	m.requireReached(t, outside, netip.AddrPortFrom(inner.IP, 22))
+	m.requireReached(t, outside, "tcp", netip.AddrPortFrom(inner.IP, 22))
 }
 
 // ownAddress is where other machines reach this one.
@@ -271,7 +271,7 @@ func TestTopology_PublishedPortGivesWay(t *testing.T) {
 	requireAnswers(t, eps[1].Listen)
 	require.Equal(t, eps[1:], m.observed(t, gw, "ssh").Endpoints)
 	outside, _ := outsider(t)
-	require.NoError(t, dialIn(t, outside, "tcp", eps[1].Listen.String()))
+	m.requireReached(t, outside, "tcp", eps[1].Listen)
 	require.Equal(t, eps, m.converge(t, gw))
 
 	second := m.decky("second", m.on(0, 1))
@@ -314,5 +314,5 @@ func TestTopology_PublishedUDP(t *testing.T) {
 	require.Equal(t, netip.AddrPortFrom(ownAddress(t), port), eps[1].Listen)
 	require.Equal(t, "udp", eps[1].Protocol)
 	outside, _ := outsider(t)
-	require.NoError(t, dialIn(t, outside, "udp", eps[1].Listen.String()))
+	m.requireReached(t, outside, "udp", eps[1].Listen)
 }

@@ -39,7 +39,7 @@ func newSubnet(t *testing.T) netip.Prefix {
 	require.NoError(t, err)
 	for {
 		n := lastLAN.Add(1)
-		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, byte(uint32(os.Getpid()) + 128 + n/16), byte(n%16) * 16}), 28)
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, byte(uint32(os.Getpid()) + 3 + n/16*7), byte(n%16) * 16}), 28)
 		if !slices.ContainsFunc(used, func(a net.Addr) bool { return netip.MustParsePrefix(a.String()).Masked().Overlaps(p) }) {
 			return p
 		}
