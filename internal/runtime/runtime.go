@@ -35,6 +35,15 @@ type Decky struct {
 	Publish []Port
 }
 
+// Network is one network of a topology.
+type Network struct {
+	Name     string // the engine's name of the network
+	Bridge   string // name of its interface on the host; does not change when the LAN is renamed
+	Subnet   netip.Prefix
+	Gateway  netip.Addr
+	Internal bool // the engine gives it no way out of the host
+}
+
 // Attachment is one network of a topology and the address that a decky has on it.
 type Attachment struct {
 	Name     string // the engine's name of the network
@@ -43,15 +52,6 @@ type Attachment struct {
 	Gateway  netip.Addr
 	Internal bool // the engine gives it no way out of the host
 	IP       netip.Addr
-}
-
-// Network is one network of a topology: what a LAN is to the engine.
-type Network struct {
-	Name     string // the engine's name; a network that is there already keeps the one it was made with
-	Bridge   string // name of its interface on the host, which identifies it
-	Subnet   netip.Prefix
-	Gateway  netip.Addr // the host's address on it
-	Internal bool       // the engine gives it no way out of the host
 }
 
 // Service is one desired decoy. Config is complete (defaults applied) and holds the decoy's own fake credentials.
@@ -111,15 +111,13 @@ type Runtime interface {
 	Name() string
 	// Prepare makes everything that does not depend on a decky (binary, sandbox support). Idempotent and cheap when done.
 	Prepare(ctx context.Context) error
-	// Networks makes the networks of a topology's scope be as wanted, and removes its other ones that no decky is attached
-	// to any more; nil removes all of those. It also brings the routes between them up to date. It is called before the
-	// deckies of the scope converge and again after. Idempotent, and safe beside Converge. A subnet that somebody else uses
-	// is an OperationFailed fault (network_conflict) that names the user.
-	Networks(ctx context.Context, scope string, want []Network) error
 	// Converge makes the decoys of d match d and verifies each: it reported ready for its revision and its port answers.
 	// Decoys whose revision already matches are not touched. It returns the endpoints of all services of d, sorted by
 	// service; that of a published port is where the host offers it. A decoy that cannot come up is an OperationFailed fault whose message is safe to show.
 	Converge(ctx context.Context, d Decky, h Hooks) ([]Endpoint, error)
+	// Networks makes the networks of a topology's scope exist as wanted and removes its other ones that nothing is attached to
+	// any more. It is called before deckies of the scope converge and again after.
+	Networks(ctx context.Context, scope string, want []Network) error
 	// Observe lists every decoy this installation has on the host, of known and unknown deckies alike, sorted by decky and service.
 	Observe(ctx context.Context) ([]Status, error)
 	// Exits delivers a value after some decoy ended by itself; a pending value is enough, values may be merged.

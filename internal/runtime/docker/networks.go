@@ -37,7 +37,9 @@ var (
 )
 
 // Networks implements runtime.Runtime. A network is recognised by the scope in its labels and the name of its bridge. One
-// that is not as wanted is made anew: what was on it is taken off and joins when it converges.
+// that is not as wanted is made anew: what was on it is taken off and joins when it converges. A leftover of another topology
+// makes room. A subnet that anybody else uses is an OperationFailed fault (network_conflict) that names the user. Routes
+// over forwarding deckies are brought up to date each time. Safe beside Converge of the scope's deckies.
 func (r *Runtime) Networks(ctx context.Context, scope string, want []runtime.Network) error {
 	if _, ok := topology.IDFromScope(scope); !ok {
 		return fault.New(fault.Invalid, "scope_invalid", "only a topology has networks of its own")

@@ -118,6 +118,9 @@ func New(o Options) (*Runtime, error) {
 // Name returns "process".
 func (r *Runtime) Name() string { return "process" }
 
+// Networks does nothing: deckies are on the loopback interface, and networks only names.
+func (*Runtime) Networks(context.Context, string, []runtime.Network) error { return nil }
+
 // Prepare checks that decoys can run here: the binary is there and the kernel can confine it. Its failures are
 // Unavailable faults.
 func (r *Runtime) Prepare(context.Context) error {
@@ -137,9 +140,6 @@ func (r *Runtime) Prepare(context.Context) error {
 	}
 	return nil
 }
-
-// Networks does nothing: a decky has one loopback address, whatever it is attached to.
-func (*Runtime) Networks(context.Context, string, []runtime.Network) error { return nil }
 
 // Exits delivers a value after a decoy ended without being told to by this Runtime. Values are merged.
 func (r *Runtime) Exits() <-chan struct{} { return r.exits }
