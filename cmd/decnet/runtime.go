@@ -85,6 +85,7 @@ func (p *process) newDocker(installation uuid.UUID, decoy string) (runtime.Runti
 	return dockerruntime.New(dockerruntime.Options{
 		Installation: installation, Host: p.cfg.DockerHost, DataDir: filepath.Join(p.cfg.DataDir, "decoys"),
 		ArtifactsRoot: p.cfg.ArtifactsRoot, DecoyBinary: decoy, Network: composeNetwork(p.cfg), Deckies: p.desired, Logger: p.log,
+		PortOffset: uint16(p.cfg.PortOffset),
 	})
 }
 

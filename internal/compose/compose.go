@@ -43,6 +43,7 @@ const (
 	LabelTopologyRole        = "decnet.topology.role"    // RoleBase, on base containers
 	LabelTopologyService     = "decnet.topology.service" // "true", on service containers
 	LabelTopologyServiceName = "decnet.topology.service_name"
+	LabelTopologyForwards    = "decnet.topology.forwards_l3" // "true", on bases of deckies that route
 )
 
 // Values of LabelRole.
@@ -111,6 +112,8 @@ type Decky struct {
 	Networks   []runtime.Attachment
 	ForwardsL3 bool
 	Publish    []runtime.Port
+	// HostPorts are the host's ports for those of Publish that are offered under another number.
+	HostPorts map[runtime.Port]uint16
 }
 
 // Scope is everything a document is made of. Removed deckies are not listed.
@@ -185,7 +188,9 @@ func YAML(s Scope) ([]byte, error) {
 func (s Scope) BaseHash(d Decky) string {
 	made := fmt.Appendf(nil, "%s|%s|%s|%s|%s|%v", s.Name, d.Key, d.Hostname, d.IP, s.Network.Driver, s.Network.Subnet)
 	if len(d.Networks) > 0 {
-		made = fmt.Appendf(nil, "%s|%s|%s|%s|%v|%v|%v", s.Name, d.Key, d.Hostname, d.IP, d.Networks[0], d.ForwardsL3, d.Publish)
+		home := d.Networks[0]
+		home.Name = "" // a LAN that is renamed keeps its network
+		made = fmt.Appendf(nil, "%s|%s|%s|%s|%v|%v|%v", s.Name, d.Key, d.Hostname, d.IP, home, d.ForwardsL3, d.Publish)
 	}
 	sum := sha256.Sum256(made)
 	return hex.EncodeToString(sum[:8])
@@ -226,8 +231,13 @@ func (d Decky) place(c *types.ServiceConfig) {
 		c.Sysctls["net.ipv4.ip_forward"] = "1"
 	}
 	for _, p := range d.Publish {
+		host := p.Number
+		if moved, ok := d.HostPorts[p]; ok {
+			host = moved
+		}
 		c.Ports = append(c.Ports, types.ServicePortConfig{
-			Mode: "ingress", Protocol: p.Protocol, Target: uint32(p.Number), Published: strconv.Itoa(int(p.Number)),
+			Mode: "ingress", Protocol: p.Protocol, Target: uint32(p.Number), Published: strconv.Itoa(int(host)),
+			HostIP: "0.0.0.0", // on IPv6 the engine's proxy would hide who connects
 		})
 	}
 }
@@ -266,6 +276,9 @@ func (s Scope) labels(d Decky, role string) types.Labels {
 		labels[LabelTopologyID], labels[LabelTopologyDecky] = id.String(), d.Name
 		if role == RoleBase {
 			labels[LabelTopologyRole] = role
+			if d.ForwardsL3 {
+				labels[LabelTopologyForwards] = "true"
+			}
 		}
 	}
 	return labels

@@ -31,7 +31,7 @@ type Decky struct {
 	Networks []Attachment
 	// ForwardsL3 makes the decky a router between its networks.
 	ForwardsL3 bool
-	// Publish are ports of the decky that the host offers under the same numbers.
+	// Publish are ports of the decky that the host offers, under the same numbers where they are to be had.
 	Publish []Port
 }
 
@@ -72,8 +72,8 @@ type Port struct {
 type Endpoint struct {
 	Service  string
 	Protocol string
-	Port     uint16 // the service's own port
-	Listen   netip.AddrPort
+	Port     uint16         // the service's own port
+	Listen   netip.AddrPort // of a published port, an address of the host
 }
 
 // Status is what is known about one running or ended decoy.
@@ -113,7 +113,7 @@ type Runtime interface {
 	Prepare(ctx context.Context) error
 	// Converge makes the decoys of d match d and verifies each: it reported ready for its revision and its port answers.
 	// Decoys whose revision already matches are not touched. It returns the endpoints of all services of d, sorted by
-	// service. A decoy that cannot come up is an OperationFailed fault whose message is safe to show.
+	// service; that of a published port is where the host offers it. A decoy that cannot come up is an OperationFailed fault whose message is safe to show.
 	Converge(ctx context.Context, d Decky, h Hooks) ([]Endpoint, error)
 	// Networks makes the networks of a topology's scope exist as wanted and removes its other ones that nothing is attached to
 	// any more. It is called before deckies of the scope converge and again after.

@@ -25,8 +25,13 @@ const dialLimit = time.Second
 // dialFrom connects from inside the network namespace of a process.
 func dialFrom(t *testing.T, pid int, network, to string) error {
 	t.Helper()
+	return dialIn(t, fmt.Sprintf("/proc/%d/ns/net", pid), network, to)
+}
+
+func dialIn(t *testing.T, namespace, network, to string) error {
+	t.Helper()
 	var err error
-	require.NoError(t, containment.InNamespace(fmt.Sprintf("/proc/%d/ns/net", pid), func() {
+	nsErr := containment.InNamespace(namespace, func() {
 		var conn net.Conn
 		if conn, err = net.DialTimeout(network, to, dialLimit); err != nil {
 			return
@@ -37,7 +42,10 @@ func dialFrom(t *testing.T, pid int, network, to string) error {
 		if err == nil && network == "udp" {
 			_, err = conn.Read(make([]byte, 1)) // every listener of these tests answers
 		}
-	}))
+	})
+	if nsErr != nil {
+		t.Error(nsErr)
+	}
 	return err
 }
 
@@ -117,24 +125,25 @@ func TestContainment_DecoysAnswerButNeverCall(t *testing.T) {
 	b := setup(t)
 	d := b.converged(t, "web", service("ssh", 22, "ok"))
 	neighbour := b.converged(t, "neighbour", service("ssh", 22, "ok"))
-	stranger, strangerIP := b.bystander(t, "bridge")
+	elsewhere := newSubnet(t)
+	stranger, strangerIP := b.bystander(t, b.foreign(t, elsewhere))
 	host := listeners(t, b.gateway())
-	docker0 := listeners(t, netip.MustParseAddr("172.17.0.1"))
+	another := listeners(t, elsewhere.Addr().Next())
 	pid := b.pid(t, d, "ssh")
 
 	at := netip.AddrPortFrom(d.IP, 22).String()
 	require.NoError(t, dialFrom(t, stranger, "tcp", at), "clients elsewhere reach a decoy")
 	require.NoError(t, dialFrom(t, pid, "tcp", at), "a decoy reaches itself")
 	requireAnswers(t, netip.MustParseAddrPort(at))
-	require.NoError(t, dialFrom(t, stranger, "tcp", docker0), "the target answers others")
+	require.NoError(t, dialFrom(t, stranger, "tcp", another), "the target answers others")
 
 	for _, target := range []string{
-		host, docker0,
+		host, another,
 		netip.AddrPortFrom(neighbour.IP, 22).String(), net.JoinHostPort(strangerIP, "22"),
 	} {
 		require.Error(t, dialFrom(t, pid, "tcp", target), target)
 	}
-	for _, target := range []string{host, docker0} {
+	for _, target := range []string{host, another} {
 		require.Error(t, dialFrom(t, pid, "udp", target), target)
 	}
 }
@@ -204,7 +213,7 @@ func TestContainment_MissingRulesAreRestored(t *testing.T) { //nolint:parallelte
 	require.NoError(t, err)
 	require.Equal(t, 1, strings.Count(string(out), "-j DROP"))
 	require.True(t, strings.HasPrefix(string(out), "-N DOCKER-USER\n-A DOCKER-USER -i decnet-+ "))
-	require.NoError(t, exec.Command("iptables", "-w", "-D", "DOCKER-USER", strconv.Itoa(4)).Run())
+	require.NoError(t, exec.Command("iptables", "-w", "-D", "DOCKER-USER", strconv.Itoa(6)).Run())
 }
 
 func TestContainment_Macvlan(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/runtime"
 	"github.com/decnet/decnet/internal/runtime/boot"
+	"github.com/decnet/decnet/internal/topology"
 )
 
 // unit is one decoy as a Converge sees it.
@@ -34,6 +35,7 @@ type convergence struct {
 	check func(context.Context, runtime.Probe) error // Hooks.SelfCheck, serialised
 
 	baseID string // of the base that stays; "" when one must be made
+	ports  hostPorts
 	kept   []*unit
 	start  []runtime.Service
 	remove []container.Summary // services before bases
@@ -86,6 +88,12 @@ func (r *Runtime) validate(d runtime.Decky) error {
 			}
 		}
 	}
+	if _, ok := topology.IDFromScope(d.Scope); ok != inTopology(d) {
+		return fault.New(fault.Invalid, "network_invalid", "a decky of a topology is on its networks, one of the fleet is not")
+	}
+	if inTopology(d) {
+		return checkAttachments(d)
+	}
 	if !r.opts.Network.Subnet.Contains(d.IP) {
 		return fault.New(fault.Unprocessable, "decky_address_unsupported",
 			"with the docker runtime a decky's address must lie in %s", r.opts.Network.Subnet)
@@ -95,6 +103,9 @@ func (r *Runtime) validate(d runtime.Decky) error {
 
 func (c *convergence) run(ctx context.Context) ([]runtime.Endpoint, error) {
 	var err error
+	if c.d, err = c.r.settle(ctx, c.d); err != nil {
+		return nil, err
+	}
 	if c.scope, err = c.r.render(ctx, c.d); err != nil {
 		return nil, err
 	}
@@ -139,7 +150,7 @@ func (c *convergence) plan(ctx context.Context) error {
 			continue
 		}
 		if c.baseID == "" && c.keepsBase(s) {
-			c.baseID = s.ID
+			c.baseID, c.ports = s.ID, portsOf(s)
 			continue
 		}
 		bases = append(bases, s)
@@ -285,7 +296,7 @@ func (c *convergence) takeDown(ctx context.Context, s container.Summary) error {
 // raiseBase makes the decky's base when none stays, and contains its namespace where the host's rules do not reach.
 func (c *convergence) raiseBase(ctx context.Context) error {
 	if c.baseID == "" {
-		if err := c.r.up(ctx, c.scope, c.d, []string{compose.BaseName(c.d.Key)}); err != nil {
+		if err := c.makeBase(ctx); err != nil {
 			return err
 		}
 		list, err := c.r.containers(ctx, c.d.ID)
@@ -294,12 +305,15 @@ func (c *convergence) raiseBase(ctx context.Context) error {
 		}
 		for _, s := range list {
 			if s.Labels[compose.LabelRole] == compose.RoleBase && s.State == container.StateRunning {
-				c.baseID = s.ID
+				c.baseID, c.ports = s.ID, portsOf(s)
 			}
 		}
 		if c.baseID == "" {
 			return fault.New(fault.OperationFailed, "container_start_failed", "the base container of %s ended at once", c.d.Key)
 		}
+	}
+	if inTopology(c.d) {
+		return c.connectBase(ctx)
 	}
 	_, err := c.r.containNamespace(ctx, c.baseID)
 	return err
@@ -311,10 +325,11 @@ func (c *convergence) endpoints(started []*unit) []runtime.Endpoint {
 		eps = append(eps, u.rec.Endpoints...)
 	}
 	boot.SortEndpoints(eps)
-	return eps
+	return c.ports.locate(eps)
 }
 
-// config is what a decoy reads. It listens on its decky's address only.
+// config is what a decoy reads. It listens on its decky's address only; in a topology on every address of its namespace,
+// because its decky joins and leaves networks while it runs.
 func (c *convergence) config(s runtime.Service, bootID uuid.UUID) boot.Config {
 	uid, gid := c.r.users.Owner(c.d.ID)
 	cfg := boot.Config{
@@ -327,9 +342,13 @@ func (c *convergence) config(s runtime.Service, bootID uuid.UUID) boot.Config {
 	if cfg.ServiceConfig == nil {
 		cfg.ServiceConfig = map[string]any{}
 	}
+	at := c.d.IP
+	if inTopology(c.d) {
+		at = netip.IPv4Unspecified()
+	}
 	for _, p := range s.Ports {
 		cfg.Listen = append(cfg.Listen, boot.Listen{
-			Protocol: p.Protocol, Port: p.Number, Addresses: []string{netip.AddrPortFrom(c.d.IP, p.Number).String()},
+			Protocol: p.Protocol, Port: p.Number, Addresses: []string{netip.AddrPortFrom(at, p.Number).String()},
 		})
 	}
 	return cfg

@@ -37,6 +37,7 @@ import (
 const (
 	DefaultHost         = "unix:///var/run/docker.sock"
 	DefaultReadyTimeout = 20 * time.Second
+	DefaultPortOffset   = 20000
 )
 
 // DefaultSubnet is where deckies live on a bridge when nothing else is said. It is a part of 198.18.0.0/15 (RFC 2544):
@@ -56,6 +57,8 @@ type Options struct {
 	DecoyBinary string
 	// Network is the network of the fleet. The zero value is a bridge on DefaultSubnet.
 	Network compose.Network
+	// PortOffset is added to a published port that the host does not have free. Zero means DefaultPortOffset.
+	PortOffset uint16
 	// Deckies lists what should run of a scope. It is asked once per scope; from then on what was converged counts.
 	// Nil means that nothing is known but what is converged.
 	Deckies func(ctx context.Context, scope string) ([]runtime.Decky, error)
@@ -128,6 +131,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Host == "" {
 		o.Host = DefaultHost
+	}
+	if o.PortOffset == 0 {
+		o.PortOffset = DefaultPortOffset
 	}
 	if o.ReadyTimeout == 0 {
 		o.ReadyTimeout = DefaultReadyTimeout

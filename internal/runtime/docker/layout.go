@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -123,6 +124,19 @@ type record struct {
 	Verified  bool               `json:"verified,omitempty"`
 	Endpoints []runtime.Endpoint `json:"endpoints,omitempty"`
 	Failure   string             `json:"failure,omitempty"`
+	Address   netip.Addr         `json:"address,omitzero"` // of a decoy that listens everywhere
+}
+
+// located returns endpoints of a decoy that listens on every address at the one it is known by.
+func (rec record) located(eps []runtime.Endpoint) []runtime.Endpoint {
+	if rec.Address.IsValid() {
+		for i, e := range eps {
+			if e.Listen.Addr().IsUnspecified() {
+				eps[i].Listen = netip.AddrPortFrom(rec.Address, e.Listen.Port())
+			}
+		}
+	}
+	return eps
 }
 
 // of reports whether the record is about a container.

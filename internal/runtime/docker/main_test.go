@@ -114,7 +114,11 @@ func (b *bundle) removeAll(t testing.TB) {
 	for _, c := range list.Items {
 		_, _ = b.engine.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true})
 	}
-	_, _ = b.engine.NetworkRemove(ctx, compose.ProjectName(b.opts.Installation, "fleet"), client.NetworkRemoveOptions{})
+	networks, err := b.engine.NetworkList(ctx, client.NetworkListOptions{Filters: filters})
+	require.NoError(t, err)
+	for _, n := range networks.Items {
+		_, _ = b.engine.NetworkRemove(ctx, n.ID, client.NetworkRemoveOptions{})
+	}
 }
 
 var lastAddress atomic.Uint32
@@ -170,6 +174,13 @@ func TestConformance(t *testing.T) {
 				return b.Runtime
 			},
 			Decky: func(_ *testing.T, name string) runtime.Decky { return b.newDecky(name) },
+			Topology: func(t *testing.T, name string) (runtime.Decky, []runtime.Network) {
+				m := newMazeOn(t, b)
+				m.lans = []runtime.Network{newLAN(t, m.id, "dmz", false), newLAN(t, m.id, "factory", true)}
+				d := m.decky(name, m.on(0, 0), m.on(1, 0))
+				d.Services = nil
+				return d, m.lans
+			},
 			Healthy: func(n int) runtime.Service {
 				s := service([]string{"ssh", "docker_api", "dns"}[n], []uint16{22, 2375, 53}[n], "ok")
 				if n == 2 {

@@ -16,6 +16,7 @@ import (
 	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/runtime"
 	"github.com/decnet/decnet/internal/runtime/boot"
+	"github.com/decnet/decnet/internal/topology"
 )
 
 // view is what disk and engine together say about one service container.
@@ -36,7 +37,7 @@ func (r *Runtime) view(ctx context.Context, s container.Summary, baseID string) 
 	}
 	if v.running && v.rec.BootID != uuid.Nil && !v.rec.Ready {
 		if out, done, err := r.readOutcome(ctx, s.ID, v.rec.expected(), false); err == nil && done {
-			v.rec.Container, v.rec.Ready, v.rec.Endpoints = s.ID, out.Ready, out.Endpoints
+			v.rec.Container, v.rec.Ready, v.rec.Endpoints = s.ID, out.Ready, v.rec.located(out.Endpoints)
 		}
 	}
 	switch {
@@ -81,6 +82,7 @@ func (r *Runtime) Observe(ctx context.Context) ([]runtime.Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	of := basesOf(containers)
 	list := []runtime.Status{}
 	seen := map[ref]bool{}
 	for _, s := range containers {
@@ -89,7 +91,9 @@ func (r *Runtime) Observe(ctx context.Context) ([]runtime.Status, error) {
 		}
 		id := refOf(s)
 		seen[id] = true
-		list = append(list, status(s, id, r.view(ctx, s, bases[id.decky])))
+		st := status(s, id, r.view(ctx, s, bases[id.decky]))
+		r.amend(&st, of[id.decky])
+		list = append(list, st)
 	}
 	onDisk, err := r.dirs.onDisk(uuid.Nil)
 	if err != nil {
@@ -121,6 +125,9 @@ func (r *Runtime) runningBases(ctx context.Context, containers []container.Summa
 			continue
 		}
 		bases[refOf(s).decky] = s.ID
+		if _, ok := topology.IDFromScope(s.Labels[compose.LabelScope]); ok {
+			continue // on bridges of the host, whatever the fleet is on
+		}
 		restored, err := r.containNamespace(ctx, s.ID)
 		if err != nil {
 			return nil, err

@@ -36,6 +36,31 @@ type scopes struct {
 	image  string
 	loaded map[string]bool
 	known  map[uuid.UUID]runtime.Decky
+	ports  map[uuid.UUID]hostPorts // under which ports of the host deckies are published
+	names  map[string]string       // that the engine has networks of topologies under, by bridge
+}
+
+func (s *scopes) noteNetworks(list []runtime.Attachment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.names == nil {
+		s.names = map[string]string{}
+	}
+	for _, a := range list {
+		s.names[a.Bridge] = a.Name
+	}
+}
+
+// place adds what the engine made of a topology's wishes. The caller holds mu.
+func (s *scopes) place(d compose.Decky) compose.Decky {
+	d.Networks = slices.Clone(d.Networks)
+	for i, a := range d.Networks {
+		if name, ok := s.names[a.Bridge]; ok {
+			d.Networks[i].Name = name
+		}
+	}
+	d.HostPorts = s.ports[d.ID]
+	return d
 }
 
 func (s *scopes) setImage(image string) {
@@ -70,7 +95,7 @@ func (r *Runtime) render(ctx context.Context, d runtime.Decky) (compose.Scope, e
 	c := compose.Scope{Installation: r.opts.Installation, Name: scope, Image: s.image, Network: r.opts.Network}
 	for _, k := range s.known {
 		if scopeOf(k) == scope && !k.Removed && keyPattern.MatchString(k.Key) {
-			c.Deckies = append(c.Deckies, (Files{r.dirs, r.users}).Decky(k))
+			c.Deckies = append(c.Deckies, s.place((Files{r.dirs, r.users}).Decky(k)))
 		}
 	}
 	slices.SortFunc(c.Deckies, func(a, b compose.Decky) int { return strings.Compare(a.Key, b.Key) })
@@ -118,6 +143,7 @@ func NewFiles(decoys, artifacts string) (Files, error) {
 // Decky returns a desired decky as the renderer takes it.
 func (r Files) Decky(d runtime.Decky) compose.Decky {
 	c := compose.Decky{ID: d.ID, Key: d.Key, Name: d.Name, Hostname: d.Hostname, IP: d.IP}
+	c.Networks, c.ForwardsL3, c.Publish = d.Networks, d.ForwardsL3, d.Publish
 	uid, gid := r.users.Owner(d.ID)
 	for _, s := range d.Services {
 		id := ref{d.ID, s.Name}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -55,6 +56,9 @@ func (c *convergence) write(s runtime.Service) (*unit, error) {
 	u := &unit{ref: ref{c.d.ID, s.Name}, rec: record{
 		DeckyKey: c.d.Key, Service: s.Name, Revision: s.Revision, BootID: uuid.New(),
 	}}
+	if inTopology(c.d) {
+		u.rec.Address = c.d.IP
+	}
 	uid, gid := c.r.users.Owner(c.d.ID)
 	if err := c.r.dirs.prepare(u.ref, c.d.Key, uid, gid); err != nil {
 		return nil, err
@@ -127,6 +131,7 @@ func (c *convergence) becomeReady(ctx context.Context, u *unit) error {
 	if !out.Ready {
 		return boot.StartFailed(u.ref.service, out.Failure)
 	}
+	out.Endpoints = u.rec.located(out.Endpoints)
 	if s, _ := c.service(u.ref.service); !boot.Serves(out.Endpoints, c.d.IP, s.Ports) {
 		return boot.StartFailed(u.ref.service, "it does not listen where it should")
 	}
@@ -161,7 +166,7 @@ func (c *convergence) abandon(ctx context.Context, units []*unit) {
 // verify proves that a decoy answers and records it.
 func (c *convergence) verify(ctx context.Context, u *unit) error {
 	c.pulse.Step("verify")
-	v := boot.Verifier{DeckyID: u.ref.decky, Service: u.ref.service, Source: c.r.opts.Network.Gateway, Announce: c.check}
+	v := boot.Verifier{DeckyID: u.ref.decky, Service: u.ref.service, Source: c.r.hostAddressFor(c.d), Announce: c.check}
 	if err := c.r.connect(ctx, c.baseID, c.d, v, u.rec.Endpoints); err != nil {
 		return err
 	}
@@ -179,7 +184,7 @@ func (c *convergence) verify(ctx context.Context, u *unit) error {
 // connect verifies from the bridge's own address. A macvlan network does not let its host in, so there the connection is
 // made from inside the decky's namespace.
 func (r *Runtime) connect(ctx context.Context, baseID string, d runtime.Decky, v boot.Verifier, eps []runtime.Endpoint) error {
-	if r.opts.Network.Driver != compose.Macvlan {
+	if inTopology(d) || r.opts.Network.Driver != compose.Macvlan {
 		return v.Verify(ctx, eps)
 	}
 	path, err := r.namespace(ctx, baseID)
@@ -192,6 +197,14 @@ func (r *Runtime) connect(ctx context.Context, baseID string, d runtime.Decky, v
 		return fmt.Errorf("verify service %s: %w", v.Service, nsErr)
 	}
 	return err
+}
+
+// hostAddressFor returns the host's own address on a decky's network.
+func (r *Runtime) hostAddressFor(d runtime.Decky) netip.Addr {
+	if inTopology(d) {
+		return d.Networks[0].Gateway
+	}
+	return r.opts.Network.Gateway
 }
 
 func exitOf(s *container.State) string {

@@ -20,6 +20,7 @@ import (
 	"github.com/decnet/decnet/internal/runtime"
 	"github.com/decnet/decnet/internal/runtime/process"
 	"github.com/decnet/decnet/internal/runtime/runtimetest"
+	"github.com/decnet/decnet/internal/topology"
 )
 
 var fakeDecoy string
@@ -91,6 +92,23 @@ func newDecky(name string) runtime.Decky {
 	}
 }
 
+// newTopology returns a decky of a topology, whose networks are only names here.
+func newTopology(name string) (runtime.Decky, []runtime.Network) {
+	d, id := newDecky(name), uuid.New()
+	d.Scope, d.Key = topology.ScopeName(id), topology.DeckyKey(id, d.Key)
+	var networks []runtime.Network
+	for n, lan := range []string{"dmz", "factory"} {
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(n), 0}), 24)
+		networks = append(networks, runtime.Network{
+			Name: topology.NetworkName(id, lan), Bridge: topology.BridgeName(id, uuid.New()), Subnet: p, Gateway: p.Addr().Next(), Internal: n > 0,
+		})
+		d.Networks = append(d.Networks, runtime.Attachment{
+			Name: networks[n].Name, Bridge: networks[n].Bridge, Subnet: p, Gateway: networks[n].Gateway, Internal: n > 0, IP: p.Addr().Next().Next(),
+		})
+	}
+	return d, networks
+}
+
 func service(name string, port uint16, behave string) runtime.Service {
 	return runtime.Service{
 		Name: name, Revision: 1, Ports: []runtime.Port{{Protocol: "tcp", Number: port}},
@@ -149,7 +167,8 @@ func TestConformance(t *testing.T) {
 				b.reopen(t)
 				return b.Runtime
 			},
-			Decky: func(_ *testing.T, name string) runtime.Decky { return newDecky(name) },
+			Decky:    func(_ *testing.T, name string) runtime.Decky { return newDecky(name) },
+			Topology: func(_ *testing.T, name string) (runtime.Decky, []runtime.Network) { return newTopology(name) },
 			Healthy: func(n int) runtime.Service {
 				s := service([]string{"ssh", "docker_api", "dns"}[n], []uint16{22, 2375, 53}[n], "ok")
 				if n == 2 {

@@ -26,6 +26,8 @@ type Bundle struct {
 	Reopen func(t *testing.T) runtime.Runtime
 	// Decky returns a decky without services at an address nobody uses. Names differ between the calls of one test.
 	Decky func(t *testing.T, name string) runtime.Decky
+	// Topology returns a decky without services on two networks of a topology of its own, which nobody has made.
+	Topology func(t *testing.T, name string) (runtime.Decky, []runtime.Network)
 	// Healthy returns the n-th of at least three services (n from 0, each with at least one tcp port) that come up.
 	Healthy func(n int) runtime.Service
 	// Broken returns a service that never comes up; it may have the name of no Healthy one.
@@ -53,6 +55,10 @@ func Run(t *testing.T, newBundle func(t *testing.T) *Bundle) {
 		"ReopenAdopts":                        adopts,
 		"ExitIsDeliveredAndRepaired":          exits,
 		"DifferentDeckiesConvergeAtOnce":      atOnce,
+		"TopologyComesUpAndGoes":              topologyComesAndGoes,
+		"TopologyJoinsWithoutRecreation":      topologyJoins,
+		"TopologyReopenAdopts":                topologyAdopts,
+		"TopologiesAreApart":                  topologiesApart,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

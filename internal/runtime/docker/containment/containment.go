@@ -51,14 +51,29 @@ var (
 	accept = []string{"-j", "ACCEPT"}
 	known  = []string{"-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"}
 	other  = []string{"-m", "conntrack", "!", "--ctstate", "RELATED,ESTABLISHED"}
+
+	// Within one bridge, and through a port that the engine did not make: not from a container.
+	bridged = []string{"-m", "physdev", "--physdev-is-bridged"}
+	foreign = []string{"-m", "physdev", "!", "--physdev-in", enginePorts, "--physdev-is-bridged"}
+	note    = []string{"-j", "CONNMARK", "--set-xmark", clientMark}
+	noted   = []string{"-m", "connmark", "--mark", clientMark}
+)
+
+const (
+	enginePorts = "veth+" // what the engine calls the host's end of every container's interface
+	clientMark  = "0x10000000/0x10000000"
 )
 
 // hostRules are what the host needs. Clients anywhere may reach decoys, that is what they are for; Docker alone would let
-// nobody but the host in.
+// nobody but the host in. A client that is itself on a bridge, as a host of that network, may come through a decky that
+// forwards: its connection is marked on its first bridge and passes on the next ones, where it arrives from that decky.
+// Only frames that stay on their bridge are let through that way; the host routes nothing for a bridge of ours.
 func hostRules() []rule {
 	from, to := []string{"-i", bridges}, []string{"-o", bridges}
 	return []rule{
 		{iptables.ProtocolIPv4, chainInput, slices.Concat(from, other, drop)},
+		{iptables.ProtocolIPv4, chainUser, slices.Concat(from, foreign, note)},
+		{iptables.ProtocolIPv4, chainUser, slices.Concat(from, noted, bridged, accept)},
 		{iptables.ProtocolIPv4, chainUser, slices.Concat(from, other, drop)},
 		{iptables.ProtocolIPv4, chainUser, slices.Concat(from, known, accept)},
 		{iptables.ProtocolIPv4, chainUser, slices.Concat(to, accept)},
@@ -181,6 +196,9 @@ func ensure(ctx context.Context, rules []rule) (restored bool, err error) {
 			return restored, err
 		}
 		changed, err := ensureHead(t, h.chain, specs[h])
+		if err != nil { // somebody else may have changed the chain between a look and a change
+			changed, err = ensureHead(t, h.chain, specs[h])
+		}
 		if err != nil {
 			return restored, err
 		}

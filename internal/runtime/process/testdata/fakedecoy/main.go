@@ -149,7 +149,9 @@ func bind(cfg config, protocol string, addresses []string) string {
 	var last error
 	for _, a := range addresses {
 		if protocol == "udp" {
-			if _, last = net.ListenPacket("udp", a); last == nil {
+			var c net.PacketConn
+			if c, last = net.ListenPacket("udp", a); last == nil {
+				go answer(c)
 				return a
 			}
 			continue
@@ -163,6 +165,17 @@ func bind(cfg config, protocol string, addresses []string) string {
 	}
 	die(cfg, "bind_error", last.Error(), 3)
 	return ""
+}
+
+func answer(c net.PacketConn) {
+	buf := make([]byte, 64)
+	for {
+		n, from, err := c.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		_, _ = c.WriteTo(buf[:n], from)
+	}
 }
 
 func serve(cfg config, l net.Listener) {
