@@ -28,12 +28,17 @@ need_for_test() {
   need_for_up
   need curl has curl
   need expect has expect
+  need hydra has hydra
+  need inetutils-telnet has telnet
   need iproute2 has ip
   need jq has jq
+  need lftp has lftp
+  need netcat-openbsd has nc
   need openssh-client has ssh
   need procps has ps
   need redis-tools has redis-cli
   need sshpass has sshpass
+  need tnftp has tnftp
 }
 
 need_for_race() {
