@@ -44,6 +44,9 @@ func Policy(o Options) seccomp.Policy {
 	if o.Datagrams {
 		names = append(slices.Clone(names), "sendto", "sendmsg", "sendmmsg", "recvmmsg")
 	}
+	if o.Listen {
+		names = append(slices.Clone(names), "listen")
+	}
 	info, err := arch.GetInfo("")
 	if err != nil {
 		return seccomp.Policy{}
