@@ -29,6 +29,7 @@ type build func(*launch) (server, error)
 
 // services maps the slug of every service to what reads its configuration.
 var services = map[string]func(config.Config) (build, error){
+	"ftp":    buildFTP,
 	"http":   buildHTTP,
 	"redis":  buildRedis,
 	"ssh":    buildSSH,

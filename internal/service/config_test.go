@@ -140,6 +140,8 @@ func TestRegistry_AgreesWithTheDecoys(t *testing.T) {
 			return cfg.DecodeRedis()
 		case "ssh":
 			return cfg.DecodeSSH()
+		case "ftp":
+			return cfg.DecodeFTP()
 		case "telnet":
 			return cfg.DecodeTelnet()
 		}

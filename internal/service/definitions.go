@@ -2,6 +2,7 @@ package service
 
 // definitions is the registry. Defaults and choices agree with what decoys read (package decoys/config); a test compares them.
 var definitions = map[string]Definition{
+	"ftp":    ftp(),
 	"telnet": telnet(),
 	"http": {
 		Name:  "http",
