@@ -30,8 +30,11 @@ need_for_test() {
   need default-mysql-client has mysql
   need expect has expect
   need hydra has hydra
+  need inetutils-telnet has telnet
   need iproute2 has ip
   need jq has jq
+  need lftp has lftp
+  need netcat-openbsd has nc
   need nmap has nmap
   need openssh-client has ssh
   need postgresql-client has psql
@@ -39,6 +42,7 @@ need_for_test() {
   need procps has ps
   need redis-tools has redis-cli
   need sshpass has sshpass
+  need tnftp has tnftp
 }
 
 need_for_race() {

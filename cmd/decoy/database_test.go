@@ -15,14 +15,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// confined starts a service and returns it with its host and port once seccomp is in force.
-func confined(t *testing.T, name string, port int, config map[string]any) (p *process, host, number string) {
+// database starts a service and returns it with its host and port once seccomp is in force.
+func database(t *testing.T, name string, port int, config map[string]any) (p *process, host, number string) {
 	t.Helper()
-	p = start(t, func(c map[string]any) {
-		c["service"], c["service_config"] = name, config
-		c["listen"] = []any{map[string]any{"protocol": "tcp", "port": port, "addresses": []string{"127.66.0.9:0"}}}
-	})
-	require.Contains(t, p.ready(t), "seccomp")
+	p = confined(t, name, port, "127.66.0.9:0", config)
 	host, number, err := net.SplitHostPort(p.addr)
 	require.NoError(t, err)
 	return p, host, number
@@ -45,7 +41,7 @@ func client(t *testing.T, env []string, args ...string) string {
 // TestRun_DatabasesWorkConfined includes what the first client makes the decoy do: write its keys below its state directory.
 func TestRun_DatabasesWorkConfined(t *testing.T) {
 	t.Parallel()
-	p, host, port := confined(t, "mysql", 3306, map[string]any{"version": "8.0.36"})
+	p, host, port := database(t, "mysql", 3306, map[string]any{"version": "8.0.36"})
 	for user, conf := range map[string]*tls.Config{"rsa": nil, "tls": {InsecureSkipVerify: true}} {
 		c := mysql.NewConfig()
 		c.Net, c.Addr, c.User, c.Passwd, c.TLS, c.Logger = "tcp", p.addr, user, "hunter2", conf, &mysql.NopLogger{}
@@ -64,7 +60,7 @@ func TestRun_DatabasesWorkConfined(t *testing.T) {
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, p.cmd.Wait())
 
-	p, host, port = confined(t, "postgres", 5432, map[string]any{})
+	p, host, port = database(t, "postgres", 5432, map[string]any{})
 	out := client(t, []string{"PGPASSWORD=hunter2"}, "psql", "-h", host, "-p", port, "-U", "bob", "postgres")
 	require.Contains(t, out, `FATAL:  password authentication failed for user "bob"`)
 	require.Contains(t, client(t, []string{"PGPORT=" + port}, "hydra", "-I", "-t", "1", "-l", "eve", "-p", "x", "-s", port, "postgres://"+host+"/template1"), "0 valid password")

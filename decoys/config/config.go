@@ -7,6 +7,7 @@ package config
 
 import (
 	"bytes"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -67,7 +68,7 @@ type User struct {
 	GID int `json:"gid"`
 }
 
-// SSH is the service configuration of the ssh decoy.
+// SSH is the service configuration of the decoys that let two accounts in, ssh and telnet.
 type SSH struct {
 	Password     string `json:"password"`
 	User         string `json:"user"`
@@ -101,7 +102,19 @@ func Decode(r io.Reader) (Config, error) {
 	return c, c.validate()
 }
 
-// DecodeSSH returns the service configuration of an ssh decoy. A missing document yields the zero value.
+// Accepts reports whether an account may log in. An empty configured password never matches.
+func (s SSH) Accepts(user string, password []byte) bool {
+	want := ""
+	switch {
+	case user == "root":
+		want = s.Password
+	case user == s.User && user != "":
+		want = s.UserPassword
+	}
+	return want != "" && subtle.ConstantTimeCompare([]byte(want), password) == 1
+}
+
+// DecodeSSH returns the service configuration of an ssh or telnet decoy. A missing document yields the zero value.
 func (c Config) DecodeSSH() (SSH, error) {
 	var s SSH
 	if err := c.decodeService(&s); err != nil {

@@ -81,6 +81,7 @@ type launch struct {
 	spoolDir  *os.File
 	server    server
 	layers    string
+	listens   bool // the service opens ports that are bound before it is confined
 }
 
 func (l *launch) close() {
@@ -109,7 +110,9 @@ func (l *launch) prepare() error {
 	if err := l.directories(); err != nil {
 		return giveUp(l.log, "config_error", ExitConfig, err)
 	}
-	if l.server, err = build(l); err != nil {
+	if l.server, err = build(l); errors.Is(err, errDataPorts) {
+		return giveUp(l.log, "bind_error", ExitBind, err)
+	} else if err != nil {
 		return giveUp(l.log, "config_error", ExitConfig, err)
 	}
 	if _, ok := l.server.(packetServer); !ok && len(l.sockets) > 0 {
@@ -217,7 +220,7 @@ func (l *launch) free() (uint64, error) {
 }
 
 func (l *launch) confine() error {
-	o := sandbox.Options{Writable: []string{l.cfg.Spool, l.cfg.State}, Unsafe: l.cfg.Unsafe}
+	o := sandbox.Options{Writable: []string{l.cfg.Spool, l.cfg.State}, Listen: l.listens, Unsafe: l.cfg.Unsafe}
 	if l.cfg.User != nil && os.Geteuid() == 0 {
 		o.UID, o.GID = l.cfg.User.UID, l.cfg.User.GID
 		for _, r := range []*os.Root{l.spool, l.state} {

@@ -36,12 +36,14 @@ type build func(*launch) (server, error)
 
 // services maps the slug of every service to what reads its configuration.
 var services = map[string]func(config.Config) (build, error){
+	"ftp":      buildFTP,
 	"http":     buildHTTP,
 	"https":    buildHTTPS,
 	"mysql":    buildMySQL,
 	"postgres": buildPostgres,
 	"redis":    buildRedis,
 	"ssh":      buildSSH,
+	"telnet":   buildTelnet,
 }
 
 func constructor(cfg config.Config) (build, error) {
@@ -109,14 +111,17 @@ func buildSSH(cfg config.Config) (build, error) {
 
 // host invents the machine the decoy runs on; an empty name is the persona's.
 func (l *launch) host(name, user string) *persona.Host {
-	local := netip.Addr{}
+	return l.invent(persona.Options{Hostname: name, User: user})
+}
+
+// invent is host for services that say more about the machine. Identity, distribution and address are filled in.
+func (l *launch) invent(o persona.Options) *persona.Host {
 	if ap, err := netip.ParseAddrPort(l.listeners[0].Addr().String()); err == nil {
-		local = ap.Addr()
+		o.Local = ap.Addr()
 	}
-	if name == "" {
-		name = l.cfg.Persona.Hostname
+	if o.Hostname == "" {
+		o.Hostname = l.cfg.Persona.Hostname
 	}
-	return persona.New(persona.Options{
-		Identity: identity.New(l.cfg.NodeName, l.cfg.InstanceID), Distro: l.cfg.Persona.Distro, Hostname: name, User: user, Local: local,
-	})
+	o.Identity, o.Distro = identity.New(l.cfg.NodeName, l.cfg.InstanceID), l.cfg.Persona.Distro
+	return persona.New(o)
 }

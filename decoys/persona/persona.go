@@ -63,10 +63,12 @@ type Host struct {
 	BootID string
 	RootUUID string
 	User     string
-	Started  time.Time
-	Logins   []Login
-	Procs    []Process
-	now      func() time.Time
+	// Telnet tells that people log in through telnetd; otherwise it is sshd.
+	Telnet  bool
+	Started time.Time
+	Logins  []Login
+	Procs   []Process
+	now     func() time.Time
 }
 
 // Options are the inputs of New. Local is the address the decoy listens on.
@@ -76,6 +78,7 @@ type Options struct {
 	Hostname string
 	User     string
 	Local    netip.Addr
+	Telnet   bool
 	Now      func() time.Time
 }
 
@@ -99,7 +102,7 @@ func New(o Options) *Host {
 		o.Now = time.Now
 	}
 	id, rel := o.Identity, releaseOf(o.Distro)
-	h := &Host{Release: rel, ID: id, Hostname: o.Hostname, User: o.User, now: o.Now}
+	h := &Host{Release: rel, ID: id, Hostname: o.Hostname, User: o.User, Telnet: o.Telnet, now: o.Now}
 	if h.Hostname == "" {
 		h.Hostname = "srv-" + id.Hex(2, "hostname")
 	}

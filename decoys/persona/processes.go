@@ -45,7 +45,7 @@ func (h *Host) daemons() [][3]string {
 			{"root", "S", "/sbin/acpid -f"},
 			{"root", "S", "/usr/sbin/crond -c /etc/crontabs -f"},
 			{"chrony", "S", "/usr/sbin/chronyd -f /etc/chrony/chrony.conf"},
-			{"root", "S", "sshd: /usr/sbin/sshd [listener] 0 of 10-100 startups"},
+			{"root", "S", h.loginDaemon()},
 			{"root", "Ss+", "/sbin/getty 38400 tty1"},
 		}
 	}
@@ -63,7 +63,7 @@ func (h *Host) daemons() [][3]string {
 			[3]string{"polkitd", "Ssl", "/usr/lib/polkit-1/polkitd --no-debug"})
 	}
 	list = append(list, [3]string{"root", "Ss+", "/sbin/agetty -o -p -- \\u --noclear tty1 linux"},
-		[3]string{"root", "Ss", "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups"})
+		[3]string{"root", "Ss", h.loginDaemon()})
 	extra := [][][3]string{
 		{{"root", "Ss", "nginx: master process /usr/sbin/nginx -g daemon on; master_process on;"}, {"www-data", "S", "nginx: worker process"}},
 		{{"mysql", "Ssl", "/usr/sbin/mariadbd"}},
@@ -71,4 +71,14 @@ func (h *Host) daemons() [][3]string {
 		{},
 	}
 	return append(list, extra[h.ID.Seed()%uint64(len(extra))]...)
+}
+
+func (h *Host) loginDaemon() string {
+	switch {
+	case h.Telnet:
+		return "/usr/sbin/telnetd -F"
+	case h.PackageTool == "apk":
+		return "sshd: /usr/sbin/sshd [listener] 0 of 10-100 startups"
+	}
+	return "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups"
 }

@@ -52,6 +52,9 @@ func Policy(o Options) seccomp.Policy {
 	if o.Gate {
 		names = slices.Concat(runtimeCalls, gateCalls)
 	}
+	if o.Listen {
+		names = append(slices.Clone(names), "listen")
+	}
 	info, err := arch.GetInfo("")
 	if err != nil {
 		return seccomp.Policy{}

@@ -64,7 +64,8 @@ func cmdArp(c *call) int {
 
 // listening are the sockets of the pretended daemons.
 func (c *call) listening() [][3]string {
-	out := [][3]string{{"0.0.0.0", "22", "sshd"}}
+	port, daemon := c.s.m.loginPort()
+	out := [][3]string{{"0.0.0.0", port, daemon}}
 	for _, p := range c.s.m.Host.Procs {
 		for name, port := range map[string]string{"nginx: master": "80", "mariadbd": "3306", "redis-server": "6379"} {
 			if strings.Contains(p.Cmd, name) {
@@ -77,6 +78,14 @@ func (c *call) listening() [][3]string {
 		}
 	}
 	return out
+}
+
+// loginPort returns where people log in, and the name of the program that listens there.
+func (m *Machine) loginPort() (port, daemon string) {
+	if m.Host.Telnet {
+		return "23", "telnetd"
+	}
+	return "22", "sshd"
 }
 
 func cmdNetstat(c *call) int {
@@ -111,7 +120,11 @@ func cmdNetstat(c *call) int {
 	}
 	if !has(o, "l") {
 		for _, s := range append(c.sessions(), c.s)[:1] {
-			row(c.s.m.Host.Addr.String()+":22", s.o.SrcIP+":"+s.o.SrcPort, "ESTABLISHED", "sshd: "+s.user.Name, s.pid)
+			port, daemon := c.s.m.loginPort()
+			if !c.s.m.Host.Telnet {
+				daemon += ": " + s.user.Name
+			}
+			row(c.s.m.Host.Addr.String()+":"+port, s.o.SrcIP+":"+s.o.SrcPort, "ESTABLISHED", daemon, s.pid)
 		}
 	}
 	return 0

@@ -130,19 +130,6 @@ func cmdPrefix(c *call) int {
 	return c.nested(c.sh.user, quoteAll(rest), nil)
 }
 
-func cmdBusybox(c *call) int {
-	if len(c.args) < 2 {
-		c.printf("BusyBox v1.36.1 () multi-call binary.\n\nUsage: busybox [function [arguments]...]\n   or: busybox --list\n")
-		return 0
-	}
-	c.args = c.args[1:]
-	if f, ok := programs[c.args[0]]; ok && !strings.HasPrefix(c.args[0], "apt") {
-		return f(c)
-	}
-	fmt.Fprintf(c.err, "%s: applet not found\n", clipText(c.args[0]))
-	return 127
-}
-
 func cmdXargs(c *call) int {
 	o, rest := c.flags("nIPLd")
 	b, _ := io.ReadAll(io.LimitReader(c.in, maxLineBytes/2))

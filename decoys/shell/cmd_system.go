@@ -196,7 +196,11 @@ func (c *call) procs() []persona.Process {
 		if s.tty != nil {
 			tty = s.ptsName
 		}
-		out = append(out, persona.Process{PID: s.pid, PPID: 700, User: "root", RSS: 9100, VSZ: 17600, TTY: "?", Stat: "Ss", CPUTime: "0:00", Cmd: "sshd: " + s.user.Name + "@" + strings.Replace(tty, "?", "notty", 1)},
+		login := persona.Process{PID: s.pid, PPID: 700, User: "root", RSS: 9100, VSZ: 17600, TTY: "?", Stat: "Ss", CPUTime: "0:00", Cmd: "sshd: " + s.user.Name + "@" + strings.Replace(tty, "?", "notty", 1)}
+		if c.s.m.Host.Telnet {
+			login.TTY, login.Cmd, login.RSS = tty, "/bin/login", 3700
+		}
+		out = append(out, login,
 			persona.Process{PID: s.pid + 1, PPID: s.pid, User: s.user.Name, RSS: 4800, VSZ: 8900, TTY: tty, Stat: "Ss", CPUTime: "0:00", Cmd: "-bash"})
 	}
 	tty := "?"

@@ -65,7 +65,9 @@ func (sh *shell) intercept(hc interp.HandlerContext, b *budget, args []string) (
 		return append([]string{own + name}, args[1:]...), nil
 	case name == "command" && len(args) > 1:
 		return append([]string{own + "command"}, args[1:]...), nil
-	case name == "echo" || name == "printf":
+	case name == "echo": // the interpreter's knows no options in one word
+		return append([]string{own + name}, args[1:]...), nil
+	case name == "printf":
 		return sh.checkPrint(b, args)
 	case name == "pwd":
 		return []string{"pwd"}, nil
@@ -113,7 +115,7 @@ func (sh *shell) checkPrint(b *budget, args []string) ([]string, error) {
 	for _, a := range args {
 		n += len(a)
 	}
-	if args[0] == "printf" && len(args) > 1 {
+	if len(args) > 1 {
 		digits := 0
 		for _, c := range args[1] {
 			if c >= '0' && c <= '9' {
@@ -386,6 +388,8 @@ func (c *call) notFound(name string) int {
 	switch {
 	case c.sh.s.m.Host.PackageTool == "apk":
 		fmt.Fprintf(c.err, "-ash: %s: not found\n", clipText(name))
+	case c.sh.dash():
+		fmt.Fprintf(c.err, "%s%s: not found\n", c.sh.prefix(), clipText(name))
 	default:
 		fmt.Fprintf(c.err, "%s%s: command not found\n", c.sh.prefix(), clipText(name))
 	}

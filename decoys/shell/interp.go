@@ -25,6 +25,7 @@ type shell struct {
 	user   User
 	name   string // argv[0]
 	depth  int
+	lines  int // read so far
 	pid    int
 	env    *environ
 	r      *interp.Runner
@@ -99,15 +100,22 @@ func (s *Session) environment(sh *shell) *environ {
 	u := sh.user
 	vars := map[string]string{
 		"SHELL": u.Shell, "PWD": u.Home, "LOGNAME": u.Name, "HOME": u.Home, "USER": u.Name, "LANG": "en_US.UTF-8", "SHLVL": itoa(sh.depth + 1),
-		"PATH":           "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"SSH_CLIENT":     s.o.SrcIP + " " + s.o.SrcPort + " " + s.o.LocalPort,
-		"SSH_CONNECTION": s.o.SrcIP + " " + s.o.SrcPort + " " + s.o.LocalIP + " " + s.o.LocalPort, "_": "/usr/bin/env",
-		"UID": itoa(u.UID), "EUID": itoa(u.UID), "GID": itoa(u.GID), "HOSTNAME": s.m.Host.Hostname, "BASH_VERSION": s.m.Host.Bash,
-		"BASH": u.Shell, "HISTFILE": u.Home + "/.bash_history", "HISTSIZE": "1000", "PS1": s.m.Host.Prompt, "PS2": "> ", "OSTYPE": "linux-gnu",
+		"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"_":    "/usr/bin/env",
+		"UID":  itoa(u.UID), "EUID": itoa(u.UID), "GID": itoa(u.GID), "HOSTNAME": s.m.Host.Hostname, "BASH_VERSION": s.m.Host.Bash,
+		"BASH": u.Shell, "HISTFILE": u.Home + "/.bash_history", "HISTSIZE": "1000", "PS1": sh.firstPrompt(), "PS2": "> ", "OSTYPE": "linux-gnu",
 		"MACHTYPE": "x86_64-pc-linux-gnu", "HOSTTYPE": "x86_64",
 	}
+	if s.m.Host.Telnet {
+		vars["MAIL"] = "/var/mail/" + u.Name
+	} else {
+		vars["SSH_CLIENT"] = s.o.SrcIP + " " + s.o.SrcPort + " " + s.o.LocalPort
+		vars["SSH_CONNECTION"] = s.o.SrcIP + " " + s.o.SrcPort + " " + s.o.LocalIP + " " + s.o.LocalPort
+	}
 	if s.tty != nil {
-		vars["SSH_TTY"], vars["TERM"] = "/dev/"+s.ptsName, s.o.Term
+		if vars["TERM"] = s.o.Term; !s.m.Host.Telnet {
+			vars["SSH_TTY"] = "/dev/" + s.ptsName
+		}
 		vars["COLUMNS"] = itoa(s.width())
 	}
 	for k, v := range s.o.Env {
@@ -319,8 +327,38 @@ func (sh *shell) access(ctx context.Context, name string, mode interp.AccessMode
 	return sh.s.fs.Access(sh.cred(), vfs.Clean(interp.HandlerCtx(ctx).Dir, name), fs.FileMode(mode))
 }
 
+// isBash reports whether this shell is bash: /bin/sh is not on every distribution.
+func (sh *shell) isBash() bool {
+	switch h := sh.s.m.Host; strings.TrimPrefix(baseShell(sh.name), "-") {
+	case "dash", "ash":
+		return false
+	case "sh":
+		return h.PackageTool != "apt" && h.PackageTool != "apk"
+	default:
+		return h.PackageTool != "apk"
+	}
+}
+
+// dash reports whether this shell is Debian's /bin/sh.
+func (sh *shell) dash() bool { return sh.s.m.Host.PackageTool == "apt" && !sh.isBash() }
+
+// firstPrompt is PS1 of a new shell: that of the distribution, unless the shell reads no start-up file.
+func (sh *shell) firstPrompt() string {
+	name := strings.TrimPrefix(baseShell(sh.name), "-")
+	switch {
+	case sh.dash():
+		return `\$ `
+	case name == "sh" && sh.isBash():
+		return `\s-\v\$ `
+	}
+	return sh.s.m.Host.Prompt
+}
+
 // prefix starts the shell's own error messages.
 func (sh *shell) prefix() string {
+	if sh.dash() {
+		return sh.name + ": " + itoa(max(sh.lines, 1)) + ": "
+	}
 	if sh.s.tty == nil && sh.depth == 0 && !strings.HasPrefix(sh.name, "-") {
 		return sh.name + ": line 1: "
 	}

@@ -27,6 +27,7 @@ func (sh *shell) loop(ctx context.Context) int {
 		if strings.TrimSpace(text) == "" {
 			continue
 		}
+		sh.lines += strings.Count(text, "\n")
 		sh.s.report(sh, strings.TrimRight(text, "\n"), false)
 		sh.remember(strings.TrimRight(text, "\n"))
 		if f == nil {
@@ -136,7 +137,7 @@ func (sh *shell) ps1() string {
 	if v, ok := sh.r.Vars["PS1"]; ok && v.IsSet() {
 		return v.String()[:min(len(v.String()), 512)]
 	}
-	return sh.s.m.Host.Prompt
+	return sh.firstPrompt()
 }
 
 func (sh *shell) remember(text string) {

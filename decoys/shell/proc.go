@@ -38,7 +38,11 @@ func (b *builder) proc() {
 		return "nf_tables 303104 0 - Live 0x0000000000000000\next4 983040 1 - Live 0x0000000000000000\nvirtio_net 73728 0 - Live 0x0000000000000000\n"
 	})
 	b.gen("/proc/net/tcp", func() string {
-		return "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 18211 1 0000000000000000 100 0 0 10 0\n"
+		port := "0016"
+		if h.Telnet {
+			port = "0017"
+		}
+		return "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   0: 00000000:" + port + " 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 18211 1 0000000000000000 100 0 0 10 0\n"
 	})
 	b.gen("/proc/net/dev", func() string {
 		return fmt.Sprintf("Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n    lo:  104332    1211    0    0    0     0          0         0   104332    1211    0    0    0     0       0          0\n  %s: %d  %d    0    0    0     0          0         0 %d  %d    0    0    0     0       0          0\n",

@@ -43,7 +43,7 @@ func init() {
 	}
 	internals = map[string]command{
 		"history": cmdHistory, "type": cmdType, "command": cmdCommandV, "kill": cmdKill, "help": cmdHelp, "ulimit": cmdUlimit, "umask": cmdUmask,
-		"logout": cmdNothing, "pipefd": cmdPipeFD, "times": cmdTimes,
+		"logout": cmdNothing, "pipefd": cmdPipeFD, "enable": cmdEnable, "echo": cmdEcho, "times": cmdTimes,
 	}
 	for _, n := range slices.Collect(maps.Keys(internals)) {
 		internals[own+n] = internals[n]
@@ -70,19 +70,6 @@ func cmdArch(c *call) int { c.printf("x86_64\n"); return 0 }
 func cmdPwd(c *call) int { c.printf("%s\n", c.dir); return 0 }
 
 func cmdClear(c *call) int { c.printf("\x1b[H\x1b[2J\x1b[3J"); return 0 }
-
-func cmdEcho(c *call) int {
-	args := c.args[1:]
-	nl := "\n"
-	for len(args) > 0 && (args[0] == "-n" || args[0] == "-e") {
-		if args[0] == "-n" {
-			nl = ""
-		}
-		args = args[1:]
-	}
-	c.printf("%s%s", strings.Join(args, " "), nl)
-	return 0
-}
 
 func cmdBasename(c *call) int {
 	if len(c.args) < 2 {

@@ -1,10 +1,7 @@
 package ssh
 
 import (
-	"bytes"
 	"context"
-	"crypto/subtle"
-	"encoding/base64"
 	"errors"
 	"math/rand/v2"
 	"time"
@@ -12,6 +9,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/decnet/decnet/decoys/eventlog"
+	"github.com/decnet/decnet/decoys/session"
 )
 
 var errDenied = errors.New("permission denied")
@@ -35,8 +33,7 @@ func (c *conn) config(ctx context.Context) *ssh.ServerConfig {
 			return c.password(ctx, m.User(), []byte(a[0]), "keyboard-interactive")
 		},
 		PublicKeyCallback: func(m ssh.ConnMetadata, k ssh.PublicKey) (*ssh.Permissions, error) {
-			user := bound(m.User())
-			c.attempt(user, eventlog.F("method", "publickey"), eventlog.F("fingerprint", ssh.FingerprintSHA256(k)), eventlog.F("key_type", k.Type()))
+			session.Attempt(c.s.o.Log, c.client(m.User()), "publickey", eventlog.F("fingerprint", ssh.FingerprintSHA256(k)), eventlog.F("key_type", k.Type()))
 			return nil, errDenied
 		},
 	}
@@ -44,33 +41,14 @@ func (c *conn) config(ctx context.Context) *ssh.ServerConfig {
 	return sc
 }
 
-func bound(user string) string { return user[:min(len(user), 255)] }
-
-// attempt writes the event of a login attempt.
-func (c *conn) attempt(user string, more ...eventlog.Field) {
-	fields := append([]eventlog.Field{
-		eventlog.F("username", user), eventlog.F("principal", user), eventlog.F("src_ip", c.src), eventlog.F("src_port", c.port),
-	}, more...)
-	c.s.o.Log.Emit(eventlog.Event{App: "auth-helper", MsgID: "auth_attempt", Fields: fields})
+func (c *conn) client(user string) session.Client {
+	return session.Client{Src: c.src, Port: c.port, User: user, PID: c.pid}
 }
 
 // password reports the attempt first and then decides, slowly when the answer is no.
 func (c *conn) password(ctx context.Context, user string, pw []byte, method string) (*ssh.Permissions, error) {
-	secret := pw
-	if i := bytes.IndexByte(secret, 0); i >= 0 {
-		secret = secret[:i]
-	}
-	secret = secret[:min(len(secret), maxSecretBytes)]
-	ok := c.s.accepts(user, pw)
-	fields := []eventlog.Field{eventlog.F("method", method)}
-	if len(secret) > 0 {
-		fields = append(fields, eventlog.F("secret_printable", printable(secret)), eventlog.F("secret_b64", base64.StdEncoding.EncodeToString(secret)))
-	}
-	outcome := "failure"
-	if ok {
-		outcome = "success"
-	}
-	c.attempt(bound(user), append(fields, eventlog.F("outcome", outcome))...)
+	ok := c.s.o.Config.Accepts(user, pw)
+	session.PasswordAttempt(c.s.o.Log, c.client(user), method, pw, ok)
 	delay := c.s.o.FailDelay()
 	if ok {
 		delay = 20*time.Millisecond + rand.N(60*time.Millisecond)
@@ -84,27 +62,4 @@ func (c *conn) password(ctx context.Context, user string, pw []byte, method stri
 		return nil, errDenied
 	}
 	return &ssh.Permissions{}, nil
-}
-
-// printable shows bytes outside the printable range as question marks.
-func printable(b []byte) string {
-	out := bytes.Clone(b)
-	for i, v := range out {
-		if v < 0x20 || v > 0x7e {
-			out[i] = '?'
-		}
-	}
-	return string(out)
-}
-
-// accepts knows two accounts. An empty configured password never matches.
-func (s *Server) accepts(user string, pw []byte) bool {
-	want := ""
-	switch {
-	case user == "root":
-		want = s.o.Config.Password
-	case user == s.o.Config.User && user != "":
-		want = s.o.Config.UserPassword
-	}
-	return want != "" && subtle.ConstantTimeCompare([]byte(want), pw) == 1
 }

@@ -95,8 +95,8 @@ func scpMode(f []string) byte {
 }
 
 // scp runs the remote side of the old protocol.
-func (s *session) scp(ctx context.Context, cmd string) int {
-	s.command(scpEvent(s, cmd))
+func (s *channel) scp(ctx context.Context, cmd string) int {
+	s.Command(scpEvent(s, cmd))
 	f := strings.Fields(cmd)
 	target, recursive := "", false
 	for i, a := range f[1:] {
@@ -126,7 +126,7 @@ func (s *session) scp(ctx context.Context, cmd string) int {
 }
 
 type scpRun struct {
-	s    *session
+	s    *channel
 	in   *bufio.Reader
 	out  io.Writer
 	fs   *vfs.FS
@@ -245,7 +245,7 @@ func (x *scpRun) send(p, shown string, recursive bool, depth int) error {
 	if err != nil {
 		return x.warn("%s: Permission denied", shown)
 	}
-	x.s.event("download", eventlog.F("path", p))
+	x.s.Event("download", eventlog.F("path", p))
 	if _, err := fmt.Fprintf(x.out, "C%04o %d %s\n", i.Mode().Perm(), len(data), path.Base(p)); err != nil {
 		return err
 	}
@@ -277,7 +277,7 @@ func (x *scpRun) sendDir(p string, i vfs.Info, depth int) error {
 	return x.ack()
 }
 
-func scpEvent(s *session, cmd string) shell.CommandEvent {
+func scpEvent(s *channel, cmd string) shell.CommandEvent {
 	u := s.sh.User()
 	s.sh.CountCommand()
 	return shell.CommandEvent{UID: u.UID, User: u.Name, Dir: u.Home, Line: cmd}

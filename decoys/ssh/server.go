@@ -34,12 +34,11 @@ import (
 
 // Limits of the server.
 const (
-	maxChannels    = 10
-	maxAuthTries   = 6
-	loginGrace     = 120 * time.Second
-	idleTimeout    = 30 * time.Minute
-	maxSession     = 12 * time.Hour
-	maxSecretBytes = 1024
+	maxChannels  = 10
+	maxAuthTries = 6
+	loginGrace   = 120 * time.Second
+	idleTimeout  = 30 * time.Minute
+	maxSession   = 12 * time.Hour
 )
 
 // Options are the dependencies of a Server. FailDelay is how long a wrong password takes to be refused; nil means the
@@ -117,8 +116,6 @@ func (s *Server) handle(ctx context.Context, raw *tcp.Conn) {
 	c.serve(ctx)
 }
 
-func seconds(d time.Duration) string { return tcp.Seconds(d) }
-
 // emit writes an event of this client.
 func (c *conn) emit(id string, fields ...eventlog.Field) { c.raw.Emit(id, fields...) }
 
@@ -191,7 +188,7 @@ func (c *conn) channels(ctx context.Context, chans <-chan ssh.NewChannel) {
 				<-slots
 				wg.Done()
 			}()
-			newSession(c, ch).serve(ctx, reqs)
+			c.newChannel(ch).serve(ctx, reqs)
 		}()
 	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // sftp serves the subsystem on the pretended files.
-func (s *session) sftp(ctx context.Context) int {
+func (s *channel) sftp(ctx context.Context) int {
 	h := sftpFiles{s}
 	srv := sftp.NewRequestServer(s.ch, sftp.Handlers{FileGet: h, FilePut: h, FileCmd: h, FileList: h}, sftp.WithStartDirectory(s.sh.User().Home))
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
@@ -26,7 +26,7 @@ func (s *session) sftp(ctx context.Context) int {
 }
 
 // sftpFiles maps requests to the file system of the session's user.
-type sftpFiles struct{ s *session }
+type sftpFiles struct{ s *channel }
 
 func (f sftpFiles) cred() vfs.Cred { return f.s.sh.User().Cred() }
 
@@ -36,7 +36,7 @@ func (f sftpFiles) Fileread(r *sftp.Request) (io.ReaderAt, error) {
 	if err != nil {
 		return nil, denied(err)
 	}
-	f.s.event("download", eventlog.F("path", r.Filepath[:min(len(r.Filepath), 1024)]))
+	f.s.Event("download", eventlog.F("path", r.Filepath[:min(len(r.Filepath), 1024)]))
 	return h, nil
 }
 
@@ -72,7 +72,7 @@ func (f sftpFiles) OpenFile(r *sftp.Request) (sftp.WriterAtReaderAt, error) {
 // upload reports the file when it is closed.
 type upload struct {
 	*vfs.File
-	s *session
+	s *channel
 }
 
 // Close implements io.Closer.

@@ -146,13 +146,17 @@ func TestRegistry_AgreesWithTheDecoys(t *testing.T) {
 			return cfg.DecodeRedis()
 		case "ssh":
 			return cfg.DecodeSSH()
+		case "ftp":
+			return cfg.DecodeFTP()
+		case "telnet":
+			return cfg.DecodeTelnet()
 		}
 		return nil, errors.New("no decoy")
 	}
 	for _, d := range service.All() {
 		full, err := decode(d, d.Complete(nil))
 		require.NoError(t, err, d.Name)
-		if d.Name != "ssh" { // its defaults are credentials, which only the registry knows
+		if d.Name != "ssh" && d.Name != "telnet" { // their defaults are credentials, which only the registry knows
 			empty, err := decode(d, service.Config{})
 			require.NoError(t, err)
 			require.Equal(t, empty, full, d.Name)

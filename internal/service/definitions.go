@@ -2,10 +2,12 @@ package service
 
 // definitions is the registry. Defaults and choices agree with what decoys read (package decoys/config); a test compares them.
 var definitions = map[string]Definition{
+	"ftp":      ftp(),
 	"http":     http(),
 	"https":    https(),
 	"mysql":    mysql(),
 	"postgres": postgres(),
+	"telnet":   telnet(),
 	"redis": {
 		Name:  "redis",
 		Title: "Redis",

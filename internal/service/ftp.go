@@ -1,0 +1,5 @@
+package service
+
+func ftp() Definition {
+	return Definition{Name: "ftp", Title: "File transfer", Ports: []Port{{"tcp", 21}}, Fields: []Field{}}
+}
