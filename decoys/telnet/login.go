@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	loginTimeout = 60 * time.Second
-	maxTries     = 3
-	maxBlank     = 10
-	maxLine      = 2048
+	loginLimit = 60 * time.Second // LOGIN_TIMEOUT of login.defs(5)
+	maxTries   = 3
+	maxBlank   = 10
+	maxLine    = 2048
 )
 
 var errGone = errors.New("intruder left")
@@ -71,7 +71,7 @@ func (c *conn) login(ctx context.Context) (user string, err error) {
 			c.print(c.dialect.timedOut)
 		}
 	}()
-	_ = c.raw.SetReadDeadline(time.Now().Add(loginTimeout))
+	_ = c.raw.SetReadDeadline(time.Now().Add(c.s.o.LoginLimit))
 	_, _ = writer{c}.Write(greeting)
 	c.write([]byte(issue(c.host)))
 	for try := 1; ; try++ {

@@ -39,6 +39,8 @@ type Options struct {
 	session.Options
 	Config    config.SSH
 	FailDelay func() time.Duration
+	// LoginLimit is how long a client may take to log in; 0 means 60 s, as it says.
+	LoginLimit time.Duration
 }
 
 // Server serves connections of one decoy.
@@ -51,6 +53,9 @@ type Server struct {
 func New(o Options) *Server {
 	if o.FailDelay == nil {
 		o.FailDelay = pamDelay
+	}
+	if o.LoginLimit == 0 {
+		o.LoginLimit = loginLimit
 	}
 	s := &Server{o: o}
 	s.Server = tcp.New(o.Log, s.handle)
