@@ -77,7 +77,7 @@ type Runtime struct {
 	compose api.Compose
 	filter  containment.Filter
 	scopes  scopes
-	locks   keyedLock
+	locks   boot.Locks
 
 	prepare sync.Mutex
 	image   string // "" until built; guarded by prepare
@@ -98,7 +98,7 @@ func New(o Options) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	dirs, err := newLayout(o.DataDir, o.ArtifactsRoot)
+	dirs, err := boot.NewLayout(o.DataDir, o.ArtifactsRoot)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +115,7 @@ func New(o Options) (*Runtime, error) {
 		return nil, errors.Join(err, engine.Close())
 	}
 	r := &Runtime{
-		opts: o, dirs: dirs, users: users, log: o.Logger, engine: engine, compose: svc,
+		opts: o, dirs: layout{dirs}, users: users, log: o.Logger, engine: engine, compose: svc,
 		exits: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
 	r.watch.Go(r.follow)
@@ -220,18 +220,4 @@ func (r *Runtime) Close() error {
 		err = r.engine.Close()
 	})
 	return err
-}
-
-// keyedLock is a mutex per decky whose waiters give up with their context.
-type keyedLock struct{ m sync.Map }
-
-func (k *keyedLock) lock(ctx context.Context, id uuid.UUID) (unlock func(), err error) {
-	v, _ := k.m.LoadOrStore(id, make(chan struct{}, 1))
-	ch := v.(chan struct{})
-	select {
-	case ch <- struct{}{}:
-		return func() { <-ch }, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for decky %s: %w", id, context.Cause(ctx))
-	}
 }

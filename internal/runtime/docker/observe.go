@@ -1,12 +1,9 @@
 package docker
 
 import (
-	"bytes"
 	"context"
 	"io"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/google/uuid"
 	"github.com/moby/moby/api/types/container"
@@ -61,9 +58,9 @@ func (r *Runtime) view(ctx context.Context, s container.Summary, baseID string) 
 	return v
 }
 
-func refOf(s container.Summary) ref {
+func refOf(s container.Summary) boot.Ref {
 	decky, _ := uuid.Parse(s.Labels[compose.LabelDeckyID]) // uuid.Nil for what is no uuid
-	return ref{decky, s.Labels[compose.LabelService]}
+	return boot.Ref{Decky: decky, Service: s.Labels[compose.LabelService]}
 }
 
 // Observe implements runtime.Runtime. It first makes sure that the rules that contain the decoys are in force: while they
@@ -82,27 +79,27 @@ func (r *Runtime) Observe(ctx context.Context) ([]runtime.Status, error) {
 		return nil, err
 	}
 	list := []runtime.Status{}
-	seen := map[ref]bool{}
+	seen := map[boot.Ref]bool{}
 	for _, s := range containers {
 		if s.Labels[compose.LabelRole] != compose.RoleService {
 			continue
 		}
 		id := refOf(s)
 		seen[id] = true
-		list = append(list, status(s, id, r.view(ctx, s, bases[id.decky])))
+		list = append(list, status(s, id, r.view(ctx, s, bases[id.Decky])))
 	}
-	onDisk, err := r.dirs.onDisk(uuid.Nil)
+	onDisk, err := r.dirs.OnDisk(uuid.Nil)
 	if err != nil {
 		return nil, err
 	}
 	for _, id := range onDisk {
 		if rec := r.dirs.readRecord(id); !seen[id] {
 			list = append(list, runtime.Status{
-				DeckyID: id.decky, DeckyKey: rec.DeckyKey, Service: id.service, Revision: rec.Revision, Detail: absent(rec),
+				DeckyID: id.Decky, DeckyKey: rec.DeckyKey, Service: id.Service, Revision: rec.Revision, Detail: absent(rec),
 			})
 		}
 	}
-	slices.SortStableFunc(list, compareStatus)
+	boot.SortStatuses(list)
 	return list, nil
 }
 
@@ -120,13 +117,13 @@ func (r *Runtime) runningBases(ctx context.Context, containers []container.Summa
 		if s.Labels[compose.LabelRole] != compose.RoleBase || s.State != container.StateRunning {
 			continue
 		}
-		bases[refOf(s).decky] = s.ID
+		bases[refOf(s).Decky] = s.ID
 		restored, err := r.containNamespace(ctx, s.ID)
 		if err != nil {
 			return nil, err
 		}
 		if restored {
-			r.log.WarnContext(ctx, "containment rules of a decky were missing and are restored", "decky_id", refOf(s).decky)
+			r.log.WarnContext(ctx, "containment rules of a decky were missing and are restored", "decky_id", refOf(s).Decky)
 		}
 	}
 	return bases, nil
@@ -160,10 +157,10 @@ func (r *Runtime) namespace(ctx context.Context, baseID string) (string, error) 
 	return "/proc/" + strconv.Itoa(base.Container.State.Pid) + "/ns/net", nil
 }
 
-func status(s container.Summary, id ref, v view) runtime.Status {
+func status(s container.Summary, id boot.Ref, v view) runtime.Status {
 	revision, _ := strconv.ParseInt(s.Labels[compose.LabelRevision], 10, 64) // 0 for what is no number
 	st := runtime.Status{
-		DeckyID: id.decky, DeckyKey: s.Labels[compose.LabelDeckyKey], Service: id.service, Revision: revision,
+		DeckyID: id.Decky, DeckyKey: s.Labels[compose.LabelDeckyKey], Service: id.Service, Revision: revision,
 		Running: v.running, Ready: v.ready, Detail: v.detail,
 	}
 	if v.ready {
@@ -172,28 +169,18 @@ func status(s container.Summary, id ref, v view) runtime.Status {
 	return st
 }
 
-func compareStatus(a, b runtime.Status) int {
-	if c := strings.Compare(a.DeckyKey, b.DeckyKey); c != 0 {
-		return c
-	}
-	if c := bytes.Compare(a.DeckyID[:], b.DeckyID[:]); c != 0 {
-		return c
-	}
-	return strings.Compare(a.Service, b.Service)
-}
-
 // keepLog copies the log of an ended container to its spool, under the boot's id.
 func (r *Runtime) keepLog(ctx context.Context, d runtime.Decky, s container.Summary) error {
-	id := ref{d.ID, s.Labels[compose.LabelService]}
+	id := boot.Ref{Decky: d.ID, Service: s.Labels[compose.LabelService]}
 	key := s.Labels[compose.LabelDeckyKey]
-	if !slugPattern.MatchString(id.service) || !keyPattern.MatchString(key) {
+	if !boot.ValidSlug(id.Service) || !boot.ValidKey(key) {
 		return nil // labels somebody else made up; nothing of ours is in there
 	}
 	rec := r.dirs.readRecord(id)
 	if !rec.of(s.ID) {
 		rec.BootID = uuid.New() // whose boot it was is not known: keep the log under a name that is free
 	}
-	return boot.KeepLog(r.dirs.spool(key, id.service), rec.BootID, func(w io.Writer) error { return r.copyLog(ctx, s.ID, w) })
+	return boot.KeepLog(r.dirs.Spool(key, id.Service), rec.BootID, func(w io.Writer) error { return r.copyLog(ctx, s.ID, w) })
 }
 
 func failureOf(cause error) string {
