@@ -61,6 +61,21 @@ type Status struct {
 	Endpoints []Endpoint
 }
 
+// Base is what holds the address of one decky, whether or not anything listens there.
+type Base struct {
+	DeckyID  uuid.UUID
+	DeckyKey string
+	Running  bool
+}
+
+// Observation is what one look at a host found, of known and unknown deckies alike.
+type Observation struct {
+	Decoys []Status // sorted by decky and service
+	Bases  []Base   // sorted by decky
+	// Baseless says that deckies of this runtime need no base: Bases is empty and nothing is missing.
+	Baseless bool
+}
+
 // Probe describes the connection that Converge is about to make to verify a decoy, so that ingest can discard it.
 type Probe struct {
 	DeckyID  uuid.UUID
@@ -88,9 +103,9 @@ type Runtime interface {
 	// Decoys whose revision already matches are not touched. It returns the endpoints of all services of d, sorted by
 	// service. A decoy that cannot come up is an OperationFailed fault whose message is safe to show.
 	Converge(ctx context.Context, d Decky, h Hooks) ([]Endpoint, error)
-	// Observe lists every decoy this installation has on the host, of known and unknown deckies alike, sorted by decky and service.
-	Observe(ctx context.Context) ([]Status, error)
-	// Exits delivers a value after some decoy ended by itself; a pending value is enough, values may be merged.
+	// Observe lists everything this installation has on the host.
+	Observe(ctx context.Context) (Observation, error)
+	// Exits delivers a value after some decoy or base ended by itself; a pending value is enough, values may be merged.
 	Exits() <-chan struct{}
 	// Close stops watching. It does not end any decoy.
 	Close() error

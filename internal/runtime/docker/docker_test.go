@@ -40,9 +40,9 @@ func (b *bundle) converged(t *testing.T, name string, services ...runtime.Servic
 // observed returns the one status of a service.
 func (b *bundle) observed(t *testing.T, d runtime.Decky, svc string) runtime.Status {
 	t.Helper()
-	list, err := b.Observe(t.Context())
+	seen, err := b.Observe(t.Context())
 	require.NoError(t, err)
-	for _, s := range list {
+	for _, s := range seen.Decoys {
 		if s.DeckyID == d.ID && s.Service == svc {
 			return s
 		}

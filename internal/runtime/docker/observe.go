@@ -3,7 +3,9 @@ package docker
 import (
 	"context"
 	"io"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/moby/moby/api/types/container"
@@ -65,42 +67,46 @@ func refOf(s container.Summary) boot.Ref {
 
 // Observe implements runtime.Runtime. It first makes sure that the rules that contain the decoys are in force: while they
 // cannot be restored, nothing is reported at all. A decoy with a folder but no container is listed as not running.
-// Sorted by decky key, then decky id, then service.
-func (r *Runtime) Observe(ctx context.Context) ([]runtime.Status, error) {
+func (r *Runtime) Observe(ctx context.Context) (runtime.Observation, error) {
+	var seen runtime.Observation
 	containers, err := r.containers(ctx, uuid.Nil)
 	if err != nil {
-		return nil, err
+		return seen, err
 	}
 	if err := r.contain(ctx); err != nil {
-		return nil, err
+		return seen, err
 	}
-	bases, err := r.runningBases(ctx, containers)
+	running, err := r.runningBases(ctx, containers)
 	if err != nil {
-		return nil, err
+		return seen, err
 	}
-	list := []runtime.Status{}
-	seen := map[boot.Ref]bool{}
+	listed := map[boot.Ref]bool{}
 	for _, s := range containers {
-		if s.Labels[compose.LabelRole] != compose.RoleService {
-			continue
-		}
 		id := refOf(s)
-		seen[id] = true
-		list = append(list, status(s, id, r.view(ctx, s, bases[id.Decky])))
+		switch s.Labels[compose.LabelRole] {
+		case compose.RoleBase:
+			seen.Bases = append(seen.Bases, runtime.Base{
+				DeckyID: id.Decky, DeckyKey: s.Labels[compose.LabelDeckyKey], Running: s.State == container.StateRunning,
+			})
+		case compose.RoleService:
+			listed[id] = true
+			seen.Decoys = append(seen.Decoys, status(s, id, r.view(ctx, s, running[id.Decky])))
+		}
 	}
 	onDisk, err := r.dirs.OnDisk(uuid.Nil)
 	if err != nil {
-		return nil, err
+		return runtime.Observation{}, err
 	}
 	for _, id := range onDisk {
-		if rec := r.dirs.readRecord(id); !seen[id] {
-			list = append(list, runtime.Status{
+		if rec := r.dirs.readRecord(id); !listed[id] {
+			seen.Decoys = append(seen.Decoys, runtime.Status{
 				DeckyID: id.Decky, DeckyKey: rec.DeckyKey, Service: id.Service, Revision: rec.Revision, Detail: absent(rec),
 			})
 		}
 	}
-	boot.SortStatuses(list)
-	return list, nil
+	boot.SortStatuses(seen.Decoys)
+	slices.SortFunc(seen.Bases, func(a, b runtime.Base) int { return strings.Compare(a.DeckyKey, b.DeckyKey) })
+	return seen, nil
 }
 
 func absent(rec record) string {

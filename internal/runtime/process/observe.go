@@ -50,14 +50,14 @@ func (r *Runtime) view(id boot.Ref, procs []*proc) view {
 // Observe implements runtime.Runtime. A decoy without a folder, or without a readable record, is listed with revision
 // zero; every process beyond the first of a service is listed on its own as a duplicate. Sorted by decky key, then
 // decky id, then service.
-func (r *Runtime) Observe(ctx context.Context) ([]runtime.Status, error) {
+func (r *Runtime) Observe(context.Context) (runtime.Observation, error) {
 	live, err := r.scan()
 	if err != nil {
-		return nil, err
+		return runtime.Observation{}, err
 	}
 	onDisk, err := r.dirs.OnDisk(uuid.Nil)
 	if err != nil {
-		return nil, err
+		return runtime.Observation{}, err
 	}
 	for _, id := range onDisk {
 		if _, running := live[id]; !running {
@@ -69,7 +69,7 @@ func (r *Runtime) Observe(ctx context.Context) ([]runtime.Status, error) {
 		list = append(list, statuses(id, r.view(id, procs))...)
 	}
 	boot.SortStatuses(list)
-	return list, nil
+	return runtime.Observation{Decoys: list, Baseless: true}, nil
 }
 
 func statuses(id boot.Ref, v view) []runtime.Status {
