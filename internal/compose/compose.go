@@ -20,11 +20,11 @@ import (
 	"github.com/decnet/decnet/internal/runtime"
 )
 
-// Labels of containers and networks. Those under decnet.fleet mark service containers only: log collectors select by them.
+// Labels of containers, networks and images. Those under decnet.fleet mark service containers only: log collectors select by them.
 const (
 	LabelInstallation = "decnet.installation"
 	LabelScope        = "decnet.scope"
-	LabelRole         = "decnet.role" // RoleBase or RoleService
+	LabelRole         = "decnet.role" // RoleBase, RoleService or, of an image, RoleImage
 	LabelDeckyID      = "decnet.decky.uuid"
 	LabelDeckyKey     = "decnet.decky.key"
 	LabelService      = "decnet.service"
@@ -40,6 +40,7 @@ const (
 const (
 	RoleBase    = "base"
 	RoleService = "service"
+	RoleImage   = "decoy"
 )
 
 // Paths inside a service container. There is nothing else in it but the program.
@@ -95,6 +96,7 @@ type Decky struct {
 	Key      string
 	Name     string
 	Hostname string
+	NmapOS   string // chooses a Profile
 	IP       netip.Addr
 	Services []Service
 }
@@ -164,7 +166,8 @@ func YAML(s Scope) ([]byte, error) {
 // BaseHash identifies what the base container of a decky is made of, its program excepted: a base with another hash is
 // replaced, and its services with it.
 func (s Scope) BaseHash(d Decky) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s|%s|%s|%s|%s|%v", s.Name, d.Key, d.Hostname, d.IP, s.Network.Driver, s.Network.Subnet))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s|%s|%s|%s|%s|%s|%v",
+		s.Name, d.Key, d.Hostname, d.NmapOS, d.IP, s.Network.Driver, s.Network.Subnet))
 	return hex.EncodeToString(sum[:8])
 }
 
@@ -177,11 +180,10 @@ func (s Scope) base(d Decky) types.ServiceConfig {
 	c.Networks = map[string]*types.ServiceNetworkConfig{networkKey: {Ipv4Address: d.IP.String()}}
 	// The engine's resolver in the namespace would pass questions on: to nobody, with this.
 	c.DNS = types.StringList{"127.0.0.1"}
-	c.Sysctls = types.Mapping{
-		"net.ipv4.ip_unprivileged_port_start": "0", // services bind real ports without any capability
-		"net.ipv6.conf.all.disable_ipv6":      "1",
-		"net.ipv6.conf.default.disable_ipv6":  "1",
-	}
+	c.Sysctls = Profile(d.NmapOS)
+	c.Sysctls["net.ipv4.ip_unprivileged_port_start"] = "0" // services bind real ports without any capability
+	c.Sysctls["net.ipv6.conf.all.disable_ipv6"] = "1"
+	c.Sysctls["net.ipv6.conf.default.disable_ipv6"] = "1"
 	c.PidsLimit, c.MemLimit, c.MemSwapLimit = basePids, baseMemory, baseMemory
 	c.Labels = s.labels(d, RoleBase)
 	c.Labels[LabelBase] = s.BaseHash(d)

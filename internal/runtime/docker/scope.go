@@ -115,7 +115,7 @@ func NewFiles(decoys, artifacts string) (Files, error) {
 
 // Decky returns a desired decky as the renderer takes it.
 func (r Files) Decky(d runtime.Decky) compose.Decky {
-	c := compose.Decky{ID: d.ID, Key: d.Key, Name: d.Name, Hostname: d.Hostname, IP: d.IP}
+	c := compose.Decky{ID: d.ID, Key: d.Key, Name: d.Name, Hostname: d.Hostname, NmapOS: d.NmapOS, IP: d.IP}
 	uid, gid := r.users.Owner(d.ID)
 	for _, s := range d.Services {
 		id := boot.Ref{Decky: d.ID, Service: s.Name}
