@@ -16,6 +16,7 @@ import (
 
 	"github.com/decnet/decnet/internal/compose"
 	"github.com/decnet/decnet/internal/runtime"
+	"github.com/decnet/decnet/internal/runtime/docker"
 	"github.com/decnet/decnet/internal/runtime/docker/containment"
 )
 
@@ -70,7 +71,7 @@ func (b *bundle) bystander(t *testing.T, network string) (pid int, ip string) {
 	t.Helper()
 	made, err := b.engine.ContainerCreate(t.Context(), client.ContainerCreateOptions{
 		Config: &container.Config{
-			Image: b.inspectImage(t), Cmd: []string{"pause"},
+			Image: b.imageName(t), Cmd: []string{"pause"},
 			Labels: map[string]string{compose.LabelInstallation + ".bystander": b.opts.Installation.String()},
 		},
 		HostConfig: &container.HostConfig{NetworkMode: container.NetworkMode(network)},
@@ -89,19 +90,11 @@ func (b *bundle) bystander(t *testing.T, network string) (pid int, ip string) {
 	return c.Container.State.Pid, ip
 }
 
-func (b *bundle) inspectImage(t *testing.T) string {
+func (b *bundle) imageName(t *testing.T) string {
 	t.Helper()
-	list, err := b.engine.ImageList(t.Context(), client.ImageListOptions{})
+	name, err := docker.ImageOf(b.opts.DecoyBinary)
 	require.NoError(t, err)
-	for _, i := range list.Items {
-		for _, tag := range i.RepoTags {
-			if strings.HasPrefix(tag, "decnet-decoy:") {
-				return tag
-			}
-		}
-	}
-	require.Fail(t, "no image")
-	return ""
+	return name
 }
 
 func (b *bundle) pid(t *testing.T, d runtime.Decky, svc string) int {

@@ -10,6 +10,13 @@ import (
 	"github.com/decnet/decnet/internal/runtime"
 )
 
+// PruneImages removes old images whatever their age.
+func (r *Runtime) PruneImages(ctx context.Context) error {
+	r.prepare.Lock()
+	defer r.prepare.Unlock()
+	return r.pruneImages(ctx, 0)
+}
+
 // Recreate is what the compose library alone takes to replace one service: no verification, no log, no record.
 func (r *Runtime) Recreate(ctx context.Context, d runtime.Decky, service string) error {
 	c, err := r.render(ctx, d)

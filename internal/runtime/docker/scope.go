@@ -216,6 +216,9 @@ func (r *Runtime) persist(ctx context.Context, d runtime.Decky, project *types.P
 		case <-ctx.Done():
 		case <-time.After(upPause):
 		}
+		if err := r.restoreImage(ctx, project.Services[names[0]].Image); err != nil {
+			return err
+		}
 		if err := r.sweep(ctx, d, names); err != nil {
 			return err
 		}
