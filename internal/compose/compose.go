@@ -67,6 +67,7 @@ const (
 	servicePids   = 256
 	serviceMemory = 128 << 20
 	serviceFiles  = 1024
+	fileBytes     = 1 << 30 // of one file; how much a decoy keeps in all is its own quota
 	basePids      = 32
 	baseMemory    = 32 << 20
 	stopGrace     = 3 * time.Second
@@ -226,8 +227,10 @@ func (s Scope) hardened(name string) types.ServiceConfig {
 		ContainerSpec: types.ContainerSpec{
 			Image: s.Image, PullPolicy: types.PullPolicyNever,
 			CapDrop: []string{"ALL"}, SecurityOpt: []string{"no-new-privileges:true"}, ReadOnly: true,
-			Ipc:     "none", // no shared memory, so no writable /dev/shm either
-			Ulimits: map[string]*types.UlimitsConfig{"nofile": {Soft: serviceFiles, Hard: serviceFiles}, "core": {Single: 0}},
+			Ipc: "none", // no shared memory, so no writable /dev/shm either
+			Ulimits: map[string]*types.UlimitsConfig{
+				"nofile": {Soft: serviceFiles, Hard: serviceFiles}, "fsize": {Soft: fileBytes, Hard: fileBytes}, "core": {Single: 0},
+			},
 			Logging: &types.LoggingConfig{Driver: "json-file", Options: types.Options{"max-size": "10m", "max-file": "5"}},
 
 			StopGracePeriod: &grace,
