@@ -110,7 +110,7 @@ func New(o Options) (*Runtime, error) {
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "docker_host_invalid", "the address of the Docker engine is not valid").Wrap(err)
 	}
-	svc, err := newCompose(engine)
+	svc, err := NewCompose(engine)
 	if err != nil {
 		return nil, errors.Join(err, engine.Close())
 	}
