@@ -188,12 +188,13 @@ func (o Operation) Step(name string) Step {
 
 // Decky is the part of a decky tests look at.
 type Decky struct {
-	UUID     uuid.UUID `json:"uuid"`
-	Name     string    `json:"name"`
-	IP       string    `json:"ip"`
-	State    string    `json:"state"`
-	Revision int       `json:"revision"`
-	Services []struct {
+	UUID        uuid.UUID `json:"uuid"`
+	Name        string    `json:"name"`
+	IP          string    `json:"ip"`
+	State       string    `json:"state"`
+	StateReason string    `json:"state_reason"`
+	Revision    int       `json:"revision"`
+	Services    []struct {
 		Name     string `json:"name"`
 		Revision int64  `json:"revision"`
 	} `json:"services"`
