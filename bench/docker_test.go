@@ -20,7 +20,7 @@ import (
 func BenchmarkAddServiceDocker(b *testing.B) {
 	enginetest.Require(b)
 	s := &system{Up: harness.StartUp(b, "--runtime", "docker", "--docker-subnet", harness.DockerSubnet(b)), b: b}
-	harness.OpenContainers(b, docker.DefaultHost, &s.Client)
+	harness.OpenContainers(b, docker.DefaultHost, &s.Client, s.Kill)
 	name := fmt.Sprintf("bench-%d", os.Getpid())
 	require.NoError(b, s.create(name, []string{}))
 	var whole adds

@@ -142,7 +142,7 @@ func TestChaos_Docker(t *testing.T) {
 	engine := enginetest.Private(t)
 	s := &dockerSystem{engine: engine, roleSystem: roleSystem{harness.StartRoles(t,
 		"DECNET_RUNTIME=docker", "DECNET_DOCKER_HOST="+engine.Host, "DECNET_DOCKER_SUBNET="+harness.DockerSubnet(t))}}
-	s.containers = harness.OpenContainers(t, engine.Host, s.client())
+	s.containers = harness.OpenContainers(t, engine.Host, s.client(), func() { _ = s.KillPart("runtime") })
 	began := time.Now()
 	for name, services := range bystanders {
 		answer, err := s.client().Do(harness.Within(t, startLimit), http.MethodPost, "/deckies",

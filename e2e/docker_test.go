@@ -42,7 +42,7 @@ func TestDocker(t *testing.T) {
 		pool: netip.MustParsePrefix(c.subnet).Addr(),
 	}
 	require.Equal(t, "docker", c.Ready.Runtime)
-	c.engine = harness.OpenContainers(t, docker.DefaultHost, &c.Client)
+	c.engine = harness.OpenContainers(t, docker.DefaultHost, &c.Client, c.Kill)
 	t.Run("BaseIsHealed", func(t *testing.T) { baseIsHealed(t, c) })
 	t.Run("BaseWithoutServicesIsHealed", func(t *testing.T) { emptyBaseIsHealed(t, c) })
 	t.Run("HopelessIsQuarantined", func(t *testing.T) { hopelessContainer(t, c) })
@@ -106,6 +106,7 @@ func emptyBaseIsHealed(t *testing.T, c containers) {
 	repairs := c.operations(t, "decky", d.Name, "kind", "reconcile")
 	require.Len(t, repairs, 1)
 	require.Equal(t, "succeeded", repairs[0].State)
+	require.Equal(t, "its base does not run", repairs[0].Step("validate").Detail)
 }
 
 // hopelessContainer takes the port inside the decky's namespace.

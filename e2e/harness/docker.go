@@ -58,8 +58,9 @@ type Containers struct {
 	installation string
 }
 
-// OpenContainers returns the containers that a system has on the engine at host. They and their network go with the test.
-func OpenContainers(t testing.TB, host string, c *Client) *Containers {
+// OpenContainers returns the containers that a system has on the engine at host. They and their network go with the test,
+// after stop has ended whatever would bring them back.
+func OpenContainers(t testing.TB, host string, c *Client, stop func()) *Containers {
 	t.Helper()
 	answer, err := c.Do(t.Context(), http.MethodGet, "/status", nil)
 	require.NoError(t, err)
@@ -71,6 +72,7 @@ func OpenContainers(t testing.TB, host string, c *Client) *Containers {
 	require.NoError(t, err)
 	cs := &Containers{Client: engine, installation: status.Installation.String()}
 	t.Cleanup(func() {
+		stop()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		list, _ := cs.List(ctx)

@@ -113,6 +113,8 @@ type Request struct {
 	Create *decky.Spec `json:"create,omitempty"`
 	Add    *AddRequest `json:"add,omitempty"`
 	Remove string      `json:"remove,omitempty"`
+	// Reason is why a repair was asked for, in words of our own.
+	Reason string `json:"reason,omitempty"`
 }
 
 // AddRequest names a service and its validated configuration.

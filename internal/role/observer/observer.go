@@ -164,7 +164,7 @@ func (o *Observer) ask(ctx context.Context, r Repair) error {
 	_, err := o.Dispatcher.Accept(ctx, operation.Operation{
 		ID: uuid.Must(uuid.NewV7()), Scope: r.Scope, Lane: r.DeckyID.String(), Kind: operation.Reconcile, Actor: Actor,
 		State: operation.Received, DeckyID: r.DeckyID, Decky: r.Name, RequestHash: []byte{},
-	}, operation.Request{})
+	}, operation.Request{Reason: r.Reason})
 	return err
 }
 
