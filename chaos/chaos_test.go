@@ -76,6 +76,7 @@ func (s upSystem) running(t *testing.T, _ []harness.Decky) map[string]int64 {
 	t.Helper()
 	return processes(t, s.Dir)
 }
+
 func (s upSystem) victims() []string {
 	return []string{"up", "postgres", "temporal", "up and the bus's store", "up and Temporal's file"}
 }
@@ -104,6 +105,7 @@ func (s roleSystem) running(t *testing.T, _ []harness.Decky) map[string]int64 {
 	t.Helper()
 	return processes(t, s.Dir)
 }
+
 func (s roleSystem) victims() []string {
 	return append([]string{"nats", "nats and its store", "postgres", "temporal", "all"}, harness.RoleNames...)
 }

@@ -44,6 +44,7 @@ func (n *nothing) Converge(ctx context.Context, _ runtime.Decky, _ runtime.Hooks
 	}
 	return nil, ctx.Err()
 }
+
 func (*nothing) Observe(context.Context) (runtime.Observation, error) {
 	return runtime.Observation{Baseless: true}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,19 +32,24 @@ type Engine struct {
 	// LiveRestore lets containers live on while the engine is away. It counts from the next Start.
 	LiveRestore bool
 
-	dir  string
-	cmd  *exec.Cmd
-	done chan struct{}
+	dir    string
+	bridge string
+	cmd    *exec.Cmd
+	done   chan struct{}
 }
 
-// Private starts an engine, or skips the test as Require does. It has no bridge of its own and leaves the host's packet
-// filter alone: that belongs to the host's engine and to the containment under test. With the test everything of it ends.
+// Private starts an engine, or skips the test as Require does. It leaves the host's packet filter alone: that belongs to the
+// host's engine and to the containment under test. With the test everything of it ends.
 func Private(tb testing.TB) *Engine {
 	tb.Helper()
 	Require(tb)
 	dir, err := os.MkdirTemp("", "engine")
 	require.NoError(tb, err)
 	e := &Engine{Host: "unix://" + filepath.Join(dir, "docker.sock"), dir: dir}
+	// Told to have no bridge, an engine would delete the one of the host's engine.
+	e.bridge = "dne" + strconv.Itoa(os.Getpid())
+	out, err := exec.Command("ip", "link", "add", e.bridge, "type", "bridge").CombinedOutput()
+	require.NoError(tb, err, "%s", out)
 	require.NoError(tb, os.WriteFile(e.path("daemon.json"), []byte("{}"), 0o600)) // not the host's
 	tb.Cleanup(func() { e.end(tb) })
 	require.NoError(tb, e.Start(), "%s", e.Log())
@@ -61,7 +67,7 @@ func (e *Engine) Start() error {
 	defer log.Close()
 	cmd := exec.Command("dockerd",
 		"--config-file", e.path("daemon.json"), "--data-root", e.path("data"), "--exec-root", e.path("exec"),
-		"--pidfile", e.path("pid"), "--host", e.Host, "--bridge", "none", "--iptables=false", "--ip-masq=false", "--userland-proxy=false",
+		"--pidfile", e.path("pid"), "--host", e.Host, "--bridge", e.bridge, "--iptables=false", "--ip-masq=false", "--userland-proxy=false",
 		"--containerd-namespace", filepath.Base(e.dir), "--containerd-plugins-namespace", filepath.Base(e.dir)+"-plugins",
 		fmt.Sprintf("--live-restore=%t", e.LiveRestore))
 	cmd.Stdout, cmd.Stderr = log, log
@@ -116,6 +122,7 @@ func (e *Engine) end(tb testing.TB) {
 			_ = e.Kill()
 		}
 	}
+	_ = exec.Command("ip", "link", "del", e.bridge).Run()
 	for _, pid := range e.left() {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
