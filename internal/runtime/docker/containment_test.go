@@ -186,12 +186,12 @@ func TestContainment_MissingRulesAreRestored(t *testing.T) { //nolint:parallelte
 	d := b.converged(t, "web", service("ssh", 22, "ok"))
 	host := listeners(t, b.gateway())
 	pid := b.pid(t, d, "ssh")
-	require.NoError(t, exec.Command("iptables", "-w", "-I", "DOCKER-USER", "-j", "RETURN").Run())
 	require.Eventually(t, func() bool { // another installation on this host may put the rule back at any moment
 		drop := strings.Fields("-w -D INPUT -i decnet-+ -m conntrack ! --ctstate RELATED,ESTABLISHED -j DROP")
 		_ = exec.Command("iptables", drop...).Run()
 		return dialFrom(t, pid, "tcp", host) == nil
 	}, 30*time.Second, time.Millisecond, "without the rules there is a way out")
+	require.NoError(t, exec.Command("iptables", "-w", "-I", "DOCKER-USER", "-j", "RETURN").Run())
 	_, err := b.Observe(t.Context())
 	require.NoError(t, err)
 	require.Error(t, dialFrom(t, pid, "tcp", host))
