@@ -129,6 +129,9 @@ func (m *Mutation) begin(ctx context.Context, tx *db.Tx, in BeginInput) (BeginRe
 	now := m.Now()
 	for _, step := range []operation.Step{operation.Validate, operation.Persist} {
 		record := operation.StepRecord{Name: step, State: operation.StepSucceeded, StartedAt: started, EndedAt: &now}
+		if step == operation.Validate {
+			record.Detail = request.Reason
+		}
 		if err := tx.RecordStep(ctx, op.ID, record); err != nil {
 			return BeginResult{}, err
 		}

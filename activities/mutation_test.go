@@ -244,6 +244,22 @@ func TestMutation_RepairsThatKeepFailingEndInQuarantine(t *testing.T) {
 	require.Equal(t, 1, get().RepairFailures)
 }
 
+func TestMutation_RepairThatCouldNotBeTriedDoesNotCount(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id := b.create("web-01")
+	for range decky.QuarantineAfter {
+		op := b.accept(operation.Reconcile, id, "web-01", "", operation.Request{})
+		b.begin(op, "run")
+		away := *fault.New(fault.Unavailable, "engine_unreachable", "the engine does not answer")
+		require.NoError(t, b.acts.Settle(t.Context(), activities.SettleInput{OperationID: op.ID, State: operation.Failed, Fault: away}))
+		d, err := b.store.DeckyByName(t.Context(), decky.FleetScope, "web-01")
+		require.NoError(t, err)
+		require.Equal(t, decky.Degraded, d.State)
+		require.Zero(t, d.RepairFailures)
+	}
+}
+
 func TestBegin_RefusalsAreFinalAndWriteNothingElse(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -207,7 +207,7 @@ func (m *Mutation) settleDecky(ctx context.Context, tx *db.Tx, op operation.Oper
 	case d.Planned:
 		return nil
 	case op.Kind == operation.Reconcile:
-		return m.repairFailed(ctx, tx, d, in.Fault.Message)
+		return m.repairFailed(ctx, tx, d, in.Fault)
 	case in.State == operation.Unconverged:
 		return m.setState(ctx, tx, d, decky.Degraded, in.Fault.Message)
 	case d.Removed:
@@ -216,8 +216,13 @@ func (m *Mutation) settleDecky(ctx context.Context, tx *db.Tx, op operation.Oper
 	return m.setState(ctx, tx, d, decky.Running, "")
 }
 
-// repairFailed makes the next repair wait longer, or gives the decky up until somebody looks at it.
-func (m *Mutation) repairFailed(ctx context.Context, tx *db.Tx, d decky.Decky, reason string) error {
+// repairFailed makes the next repair wait longer, or gives the decky up until somebody looks at it. A repair that could
+// not be tried, because what runs decoys did not answer, says nothing about the decky and does not count.
+func (m *Mutation) repairFailed(ctx context.Context, tx *db.Tx, d decky.Decky, why fault.Error) error {
+	reason := why.Message
+	if why.Kind == fault.Unavailable {
+		return m.setState(ctx, tx, d, decky.Degraded, reason)
+	}
 	failures := d.RepairFailures + 1
 	state, pause := decky.AfterFailedRepair(failures)
 	if state == decky.Quarantined {

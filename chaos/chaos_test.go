@@ -45,7 +45,11 @@ type system interface {
 	// kill ends a victim without warning and brings it back.
 	kill(victim string) error
 	natsURL() string
-	dataDir() string
+	// running returns the revisions of all decoys that run, by "<decky uuid>/<service>". It fails the test when one runs
+	// twice or anything is left of one that does not.
+	running(t *testing.T, deckies []harness.Decky) map[string]int64
+	// unseen is when something died last of which only the observer can know.
+	unseen() time.Time
 }
 
 func TestMain(m *testing.M) {
@@ -67,7 +71,12 @@ type upSystem struct{ *harness.Up }
 
 func (s upSystem) client() *harness.Client { return &s.Client }
 func (s upSystem) natsURL() string         { return s.Ready.NATSURL }
-func (s upSystem) dataDir() string         { return s.Dir }
+func (upSystem) unseen() time.Time         { return time.Time{} }
+func (s upSystem) running(t *testing.T, _ []harness.Decky) map[string]int64 {
+	t.Helper()
+	return processes(t, s.Dir)
+}
+
 func (s upSystem) victims() []string {
 	return []string{"up", "postgres", "temporal", "up and the bus's store", "up and Temporal's file"}
 }
@@ -91,7 +100,12 @@ type roleSystem struct{ *harness.Roles }
 
 func (s roleSystem) client() *harness.Client { return &s.Client }
 func (s roleSystem) natsURL() string         { return s.NATSURL() }
-func (s roleSystem) dataDir() string         { return s.Dir }
+func (roleSystem) unseen() time.Time         { return time.Time{} }
+func (s roleSystem) running(t *testing.T, _ []harness.Decky) map[string]int64 {
+	t.Helper()
+	return processes(t, s.Dir)
+}
+
 func (s roleSystem) victims() []string {
 	return append([]string{"nats", "nats and its store", "postgres", "temporal", "all"}, harness.RoleNames...)
 }
@@ -129,20 +143,35 @@ func (s roleSystem) kill(victim string) error {
 
 func TestChaos_Up(t *testing.T) {
 	up := harness.StartUp(t)
+	var times calm
 	for seed := range runs(t) {
-		run(t, upSystem{up}, uint64(seed))
+		times.run(t, upSystem{up}, uint64(seed))
 	}
+	times.report(t)
 }
 
 func TestChaos_Roles(t *testing.T) {
 	roles := harness.StartRoles(t)
+	var times calm
 	for seed := range runs(t) {
-		run(t, roleSystem{roles}, uint64(seed))
+		times.run(t, roleSystem{roles}, uint64(seed))
+	}
+	times.report(t)
+}
+
+// calm collects how long systems took to come to rest.
+type calm []time.Duration
+
+func (c calm) report(t *testing.T) {
+	t.Helper()
+	if len(c) > 0 {
+		slices.Sort(c)
+		t.Logf("%d runs: quiescent after %s (median), %s at most", len(c), c[len(c)/2].Round(time.Millisecond), c[len(c)-1].Round(time.Millisecond))
 	}
 }
 
 // run changes deckies from several clients while parts die, and checks the invariants once all is quiet.
-func run(t *testing.T, s system, seed uint64) {
+func (c *calm) run(t *testing.T, s system, seed uint64) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 7))
 	t.Logf("seed %d", seed)
@@ -181,7 +210,8 @@ func run(t *testing.T, s system, seed uint64) {
 	quiet, cancel := context.WithTimeout(t.Context(), quietLimit)
 	defer cancel()
 	settled := time.Now()
-	require.NoError(t, s.client().WaitQuiescent(quiet), "seed %d", seed)
+	require.NoError(t, s.client().WaitQuiescentSince(quiet, s.unseen()), "seed %d", seed)
+	*c = append(*c, time.Since(settled))
 	t.Logf("seed %d: quiescent %s after the last part was ready", seed, time.Since(settled).Round(time.Millisecond))
 	check(t, s, began)
 }
@@ -247,13 +277,11 @@ func check(t *testing.T, s system, since time.Time) {
 	ctx := harness.Within(t, time.Minute)
 	deckies, err := harness.List[harness.Decky](ctx, s.client(), "/deckies")
 	require.NoError(t, err)
-	var want []string
+	want := map[string]int64{}
 	for _, d := range deckies {
 		require.Equal(t, "running", d.State, d.Name)
 		for _, svc := range d.Services {
-			decoy := d.UUID.String() + "/" + svc.Name
-			want = append(want, decoy)
-			require.Equal(t, svc.Revision, runningRevision(t, s, decoy), "%s of %s", svc.Name, d.Name)
+			want[d.UUID.String()+"/"+svc.Name] = svc.Revision
 		}
 		require.Len(t, d.Endpoints, len(d.Services), d.Name)
 		for _, e := range d.Endpoints {
@@ -262,10 +290,7 @@ func check(t *testing.T, s system, since time.Time) {
 			_ = conn.Close()
 		}
 	}
-	have := harness.Decoys(s.dataDir())
-	slices.Sort(want)
-	slices.Sort(have)
-	require.Equal(t, want, have, "desired services are the running decoys, each once")
+	require.Equal(t, want, s.running(t, deckies), "desired services are the running decoys")
 
 	operations, err := harness.List[harness.Operation](ctx, s.client(), "/operations")
 	require.NoError(t, err)
@@ -289,16 +314,21 @@ func check(t *testing.T, s system, since time.Time) {
 	require.Equal(t, expected, got, "every success has exactly one event")
 }
 
-// runningRevision reads the revision a decoy was started with.
-func runningRevision(t *testing.T, s system, decoy string) int64 {
+// processes lists the decoys that run from a data directory, with the revisions they were started with.
+func processes(t *testing.T, dataDir string) map[string]int64 {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(s.dataDir(), "decoys", decoy, "config.json"))
-	require.NoError(t, err)
-	var config struct {
-		Revision int64 `json:"revision"`
+	found := map[string]int64{}
+	for _, decoy := range harness.Decoys(dataDir) {
+		require.NotContains(t, found, decoy, "runs twice")
+		b, err := os.ReadFile(filepath.Join(dataDir, "decoys", decoy, "config.json"))
+		require.NoError(t, err)
+		var config struct {
+			Revision int64 `json:"revision"`
+		}
+		require.NoError(t, json.Unmarshal(b, &config))
+		found[decoy] = config.Revision
 	}
-	require.NoError(t, json.Unmarshal(b, &config))
-	return config.Revision
+	return found
 }
 
 // events counts different events by operation.

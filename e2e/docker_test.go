@@ -1,98 +1,150 @@
 package e2e_test
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
-	"os/exec"
-	"strings"
+	"slices"
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
+	"github.com/moby/moby/client"
 	"github.com/stretchr/testify/require"
 
 	"github.com/decnet/decnet/e2e/harness"
-	"github.com/decnet/decnet/internal/compose"
+	"github.com/decnet/decnet/internal/runtime/docker"
+	netns "github.com/decnet/decnet/internal/runtime/docker/containment"
 	"github.com/decnet/decnet/internal/runtime/docker/enginetest"
 )
 
-// docker runs the engine's command.
-func docker(t *testing.T, args ...string) string {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "docker", args...).CombinedOutput()
-	require.NoError(t, err, string(out))
-	return strings.TrimSpace(string(out))
+const (
+	// baseRounds is how often bases are killed, and baseLimit how long their services may then be out of reach.
+	baseRounds = 20
+	baseLimit  = 10 * time.Second
+)
+
+// containers is a system whose decoys are containers.
+type containers struct {
+	*system
+	engine *harness.Containers
+	subnet string
 }
 
-// TestDocker goes the way of an operator: a decky with a service as containers, whose base dies, and which outlives a
-// control plane that is killed.
+// TestDocker runs containers on the host's engine.
 func TestDocker(t *testing.T) {
 	t.Parallel()
 	enginetest.Require(t)
-	if _, err := exec.LookPath("docker"); err != nil {
-		t.Skip("NO docker COMMAND, containers cannot be looked at from outside")
+	c := containers{subnet: harness.DockerSubnet(t)}
+	c.system = &system{
+		Up:   harness.StartUp(t, "--runtime", "docker", "--docker-subnet", c.subnet),
+		pool: netip.MustParsePrefix(c.subnet).Addr(),
 	}
-	// A documentation block (RFC 5737): whatever decnet or its other tests run on this host lives elsewhere.
-	block := []string{"192.0.2", "198.51.100", "203.0.113"}[os.Getpid()%3]
-	subnet := fmt.Sprintf("%s.%d/28", block, os.Getpid()/3%16*16)
-	up := harness.StartUp(t, "--runtime", "docker", "--docker-subnet", subnet)
-	require.Equal(t, "docker", up.Ready.Runtime)
-	name := fmt.Sprintf("e2e-%d", os.Getpid())
-	answer, err := up.Do(t.Context(), http.MethodGet, "/status", nil)
-	require.NoError(t, err)
-	var status struct {
-		Installation uuid.UUID `json:"installation_id"`
+	require.Equal(t, "docker", c.Ready.Runtime)
+	c.engine = harness.OpenContainers(t, docker.DefaultHost, &c.Client, c.Kill)
+	t.Run("BaseIsHealed", func(t *testing.T) { baseIsHealed(t, c) })
+	t.Run("BaseWithoutServicesIsHealed", func(t *testing.T) { emptyBaseIsHealed(t, c) })
+	t.Run("HopelessIsQuarantined", func(t *testing.T) { hopelessContainer(t, c) })
+	t.Run("ControlPlaneDies", func(t *testing.T) { containersAreAdopted(t, c) })
+}
+
+// name makes the names of deckies differ from those of other systems on the engine.
+func (c containers) name(t *testing.T, name string) string {
+	t.Helper()
+	return fmt.Sprintf("%s-%d", name, os.Getpid())
+}
+
+// baseIsHealed kills bases again and again, and measures how long their services are out of reach. They take turns: a decky
+// that was repaired a moment ago has to wait a little for the next repair.
+func baseIsHealed(t *testing.T, c containers) {
+	var deckies []harness.Decky
+	for i := range 5 {
+		d := c.create(t, c.name(t, "base-"+itoa(i)), "ssh", "http", "redis")
+		require.Len(t, d.Endpoints, 3)
+		deckies = append(deckies, d)
 	}
-	require.NoError(t, answer.Decode(&status))
-	t.Cleanup(func() { // after the containers
-		_ = exec.Command("docker", "network", "rm", compose.ProjectName(status.Installation, "fleet")).Run()
-	})
-	t.Cleanup(func() {
-		ids, _ := exec.Command("docker", "ps", "-aq", "--filter", "label=decnet.decky.key="+name).Output()
-		for _, id := range strings.Fields(string(ids)) {
-			_ = exec.Command("docker", "rm", "-f", id).Run()
+	var took []time.Duration
+	for round := range baseRounds {
+		d := deckies[round%len(deckies)]
+		before := c.engine.ID(t.Context(), d.Name, "")
+		began := time.Now()
+		require.NoError(t, c.engine.Kill(t.Context(), d.Name, ""))
+		require.Eventually(t, func() bool {
+			now := c.engine.ID(t.Context(), d.Name, "")
+			return now != "" && now != before && allOpen(d)
+		}, patience, 10*time.Millisecond, "all services answer again at their addresses")
+		took = append(took, time.Since(began))
+		require.Less(t, took[round], baseLimit)
+	}
+	c.quiet(t)
+	slices.Sort(took)
+	t.Logf("three services back after %s (median of %d), %s at most",
+		took[len(took)/2].Round(time.Millisecond), len(took), took[len(took)-1].Round(time.Millisecond))
+	for _, d := range deckies {
+		require.ElementsMatch(t, d.Endpoints, c.decky(t, d.Name).Endpoints)
+		banner(t, net.JoinHostPort(d.IP, "22"))
+	}
+}
+
+func allOpen(d harness.Decky) bool {
+	for _, e := range d.Endpoints {
+		conn, err := net.DialTimeout("tcp", net.JoinHostPort(e.IP, itoa(e.Port)), 200*time.Millisecond)
+		if err != nil {
+			return false
 		}
-	})
-
-	answer, err = up.Do(t.Context(), http.MethodPost, "/deckies", map[string]any{"name": name, "services": []string{"ssh"}})
-	require.NoError(t, err)
-	require.Equal(t, http.StatusCreated, answer.Status, string(answer.Body))
-	var decky struct {
-		IP string `json:"ip"`
+		_ = conn.Close()
 	}
-	require.NoError(t, answer.Decode(&decky))
-	at := net.JoinHostPort(decky.IP, "22")
-	banner(t, at)
-	first := docker(t, "inspect", "-f", "{{.Id}}", name+"-ssh")
+	return true
+}
 
-	docker(t, "kill", name+".base")
-	require.Eventually(t, func() bool {
-		out, err := exec.Command("docker", "inspect", "-f", "{{.Id}}", name+"-ssh").Output()
-		return err == nil && strings.TrimSpace(string(out)) != first
-	}, 30*time.Second, 100*time.Millisecond, "the base's services are replaced")
-	rest, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	require.NoError(t, up.WaitQuiescent(rest))
-	banner(t, at)
-	second := docker(t, "inspect", "-f", "{{.Id}}", name+"-ssh")
+func emptyBaseIsHealed(t *testing.T, c containers) {
+	d := c.create(t, c.name(t, "empty"))
+	require.NoError(t, c.engine.Kill(t.Context(), d.Name, ""))
+	eventually(t, func() bool { return c.engine.ID(t.Context(), d.Name, "") != "" }, "its base is back")
+	c.quiet(t)
+	repairs := c.operations(t, "decky", d.Name, "kind", "reconcile")
+	require.Len(t, repairs, 1)
+	require.Equal(t, "succeeded", repairs[0].State)
+	require.Equal(t, "its base does not run", repairs[0].Step("validate").Detail)
+}
 
-	up.Kill()
-	up.Start()
-	require.NoError(t, up.Login(t.Context()))
-	require.NoError(t, up.WaitQuiescent(rest))
-	require.Equal(t, second, docker(t, "inspect", "-f", "{{.Id}}", name+"-ssh"), "what runs is adopted")
-	stdout, stderr, code := up.CLI(t.Context(), t.TempDir(), "", "compose", "render", "--docker-subnet", subnet)
+// hopelessContainer takes the port inside the decky's namespace.
+func hopelessContainer(t *testing.T, c containers) {
+	hopeless(t, c.system, c.name(t, "lost"), func(d harness.Decky) (release func()) {
+		base, err := c.engine.ContainerInspect(t.Context(), c.engine.ID(t.Context(), d.Name, ""), client.ContainerInspectOptions{})
+		require.NoError(t, err)
+		require.NoError(t, c.engine.Kill(t.Context(), d.Name, "ssh"))
+		var thief net.Listener
+		require.Eventually(t, func() (ok bool) {
+			require.NoError(t, netns.InNamespace(fmt.Sprintf("/proc/%d/ns/net", base.Container.State.Pid), func() {
+				thief, ok = listen(d.IP, 22)
+			}))
+			return ok
+		}, patience, time.Millisecond, "the port is faster taken than the decoy is back")
+		return func() { _ = thief.Close() }
+	})
+}
+
+// containersAreAdopted kills the control plane: what runs goes on and is known again.
+func containersAreAdopted(t *testing.T, c containers) {
+	name := c.name(t, "adopt")
+	d := c.create(t, name, "ssh")
+	before := c.engine.ID(t.Context(), name, "ssh")
+	c.Kill()
+	banner(t, net.JoinHostPort(d.IP, "22"))
+	c.Start()
+	require.NoError(t, c.Login(t.Context()))
+	c.quiet(t)
+	require.Equal(t, before, c.engine.ID(t.Context(), name, "ssh"), "what runs is adopted")
+	stdout, stderr, code := c.CLI(t.Context(), t.TempDir(), "", "compose", "render", "--docker-subnet", c.subnet)
 	require.Zero(t, code, stderr)
 	require.Contains(t, stdout, "container_name: "+name+"-ssh\n")
 	require.NotContains(t, stdout, "password")
 
-	answer, err = up.Do(t.Context(), http.MethodDelete, "/deckies/"+name, nil)
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, answer.Status, string(answer.Body))
-	require.Empty(t, docker(t, "ps", "-aq", "--filter", "label=decnet.decky.key="+name))
+	c.must(t, http.StatusOK, http.MethodDelete, "/deckies/"+name, nil)
+	require.Empty(t, c.engine.ID(t.Context(), name, "ssh"))
+	require.Empty(t, c.engine.ID(t.Context(), name, ""))
 }
 
 // banner reads the first line of a service.

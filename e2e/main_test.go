@@ -1,18 +1,18 @@
 // Package e2e_test runs the real programs as an operator does and attacks the decoys as an intruder does: `decnet up`
 // with its own Postgres, NATS and Temporal, and the stock OpenSSH client.
 //
-// Three systems are started. TestShared has everything that needs no system of its own; TestFaults has decoys that
-// misbehave on demand; TestLife is started, stopped, killed and restored.
+// Four systems are started. TestShared has everything that needs no system of its own; TestFaults has decoys that
+// misbehave on demand; TestLife is started, stopped, killed and restored; TestDocker runs containers.
 package e2e_test
 
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
@@ -38,7 +38,8 @@ const quietSoon = 3 * time.Second
 // system is a running installation with addresses that no other uses.
 type system struct {
 	*harness.Up
-	block, hosts int32
+	pool  netip.Addr // its first address
+	hosts atomic.Int32
 }
 
 // block hands every system its own /24 of the addresses of deckies, away from those that are given by default.
@@ -46,10 +47,15 @@ var block atomic.Int32
 
 func init() { block.Store(rand.Int32N(200)) }
 
-func newSystem(u *harness.Up) *system { return &system{Up: u, block: 20 + block.Add(1)%230} }
+func newSystem(u *harness.Up) *system {
+	return &system{Up: u, pool: netip.AddrFrom4([4]byte{127, 66, byte(20 + block.Add(1)%230), 0})}
+}
 
+// ip returns an address nobody has, from the third of the pool on: the second is the gateway of a network of containers.
 func (s *system) ip() string {
-	return fmt.Sprintf("127.66.%d.%d", s.block, 1+atomic.AddInt32(&s.hosts, 1))
+	a := s.pool.As4()
+	a[3] += byte(1 + s.hosts.Add(1))
+	return netip.AddrFrom4(a).String()
 }
 
 // try sends a mutation and waits long for its outcome.

@@ -26,6 +26,7 @@ func TestShared(t *testing.T) {
 		"HostileInput":             hostileInput,
 		"SecretsStayInside":        secretsStayInside,
 		"KilledDecoyIsHealed":      killedDecoyIsHealed,
+		"HopelessIsQuarantined":    hopelessProcess,
 		"TemporalTellsTheStory":    temporalTellsTheStory,
 		"CommandLine":              commandLine,
 	} {

@@ -188,12 +188,13 @@ func (o Operation) Step(name string) Step {
 
 // Decky is the part of a decky tests look at.
 type Decky struct {
-	UUID     uuid.UUID `json:"uuid"`
-	Name     string    `json:"name"`
-	IP       string    `json:"ip"`
-	State    string    `json:"state"`
-	Revision int       `json:"revision"`
-	Services []struct {
+	UUID        uuid.UUID `json:"uuid"`
+	Name        string    `json:"name"`
+	IP          string    `json:"ip"`
+	State       string    `json:"state"`
+	StateReason string    `json:"state_reason"`
+	Revision    int       `json:"revision"`
+	Services    []struct {
 		Name     string `json:"name"`
 		Revision int64  `json:"revision"`
 	} `json:"services"`
@@ -239,11 +240,20 @@ func List[T any](ctx context.Context, c *Client, path string, filter ...string) 
 
 // WaitQuiescent waits until the system is at rest.
 func (c *Client) WaitQuiescent(ctx context.Context) error {
+	return c.WaitQuiescentSince(ctx, time.Time{})
+}
+
+// WaitQuiescentSince waits until the system is at rest and has looked at its hosts since a time: what happens to a decoy from
+// outside is no disturbance until somebody notices it.
+func (c *Client) WaitQuiescentSince(ctx context.Context, since time.Time) error {
 	for {
 		var last error
 		answer, err := c.Do(ctx, http.MethodGet, "/status", nil)
 		var status struct {
 			Quiescent bool `json:"quiescent"`
+			Observer  []struct {
+				StartedAt time.Time `json:"started_at"`
+			} `json:"observer"`
 		}
 		switch {
 		case err != nil:
@@ -254,7 +264,11 @@ func (c *Client) WaitQuiescent(ctx context.Context) error {
 			if err := answer.Decode(&status); err != nil {
 				return err
 			}
-			if status.Quiescent {
+			seen := true
+			for _, pass := range status.Observer {
+				seen = seen && pass.StartedAt.After(since)
+			}
+			if status.Quiescent && seen {
 				return nil
 			}
 			last = fmt.Errorf("not quiescent: %s", answer.Body)

@@ -38,8 +38,8 @@ type running struct {
 	done chan struct{}
 }
 
-// StartRoles starts everything on fresh directories and logs in as admin.
-func StartRoles(t testing.TB) *Roles {
+// StartRoles starts everything on fresh directories and logs in as admin. environ adds to the environment of the roles.
+func StartRoles(t testing.TB, environ ...string) *Roles {
 	t.Helper()
 	bin := Build(t)
 	base := ShortDir(t)
@@ -64,6 +64,7 @@ func StartRoles(t testing.TB) *Roles {
 		"DECNET_SECRET_KEY_FILE="+r.lock.SecretKeyFile(), "DECNET_HOST_ID=h1", "DECNET_DATA_DIR="+r.Dir, "DECNET_LISTEN="+listen,
 		"DECNET_RUNTIME=process", "DECNET_OPS_LISTEN=", "DECNET_ADMIN_PASSWORD="+AdminPassword, "DECNET_DECOY_BINARY="+bin.Decoy,
 		"DECNET_LIMITER_ENABLED=false")
+	r.env = append(r.env, environ...)
 	r.StartPart("nats")
 	for _, name := range RoleNames {
 		r.StartPart(name)

@@ -182,8 +182,11 @@ func (o operationView) pairs() []pair {
 		}
 	}
 	revisions := strings.Trim(number(o.RevisionBefore)+" to "+number(o.RevisionAfter), " ")
-	if o.RevisionBefore == nil && o.RevisionAfter == nil {
+	switch {
+	case o.RevisionBefore == nil && o.RevisionAfter == nil:
 		revisions = ""
+	case number(o.RevisionBefore) == number(o.RevisionAfter): // a repair aims at what is
+		revisions = number(o.RevisionAfter)
 	}
 	return []pair{
 		{"id", o.ID},

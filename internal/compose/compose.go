@@ -22,12 +22,12 @@ import (
 	"github.com/decnet/decnet/internal/topology"
 )
 
-// Labels of containers and networks. Those under decnet.fleet mark service containers of the fleet only: log collectors
+// Labels of containers, networks and images. Those under decnet.fleet mark service containers of the fleet only: log collectors
 // select by them. Containers of a topology have those under decnet.topology instead.
 const (
 	LabelInstallation = "decnet.installation"
 	LabelScope        = "decnet.scope"
-	LabelRole         = "decnet.role" // RoleBase or RoleService
+	LabelRole         = "decnet.role" // RoleBase, RoleService or, of an image, RoleImage
 	LabelDeckyID      = "decnet.decky.uuid"
 	LabelDeckyKey     = "decnet.decky.key"
 	LabelService      = "decnet.service"
@@ -50,6 +50,7 @@ const (
 const (
 	RoleBase    = "base"
 	RoleService = "service"
+	RoleImage   = "decoy"
 )
 
 // Paths inside a service container. There is nothing else in it but the program.
@@ -76,6 +77,7 @@ const (
 	servicePids   = 256
 	serviceMemory = 128 << 20
 	serviceFiles  = 1024
+	fileBytes     = 1 << 30 // of one file; how much a decoy keeps in all is its own quota
 	basePids      = 32
 	baseMemory    = 32 << 20
 	stopGrace     = 3 * time.Second
@@ -105,6 +107,7 @@ type Decky struct {
 	Key      string
 	Name     string
 	Hostname string
+	NmapOS   string // chooses a Profile
 	IP       netip.Addr
 	Services []Service
 
@@ -186,11 +189,13 @@ func YAML(s Scope) ([]byte, error) {
 // replaced, and its services with it. Of the networks of a topology only the home counts: a running container joins and
 // leaves the others, and sessions on it go on.
 func (s Scope) BaseHash(d Decky) string {
-	made := fmt.Appendf(nil, "%s|%s|%s|%s|%s|%v", s.Name, d.Key, d.Hostname, d.IP, s.Network.Driver, s.Network.Subnet)
+	made := fmt.Appendf(nil, "%s|%s|%s|%s|%s|%s|%v",
+		s.Name, d.Key, d.Hostname, d.NmapOS, d.IP, s.Network.Driver, s.Network.Subnet)
 	if len(d.Networks) > 0 {
 		home := d.Networks[0]
 		home.Name = "" // a LAN that is renamed keeps its network
-		made = fmt.Appendf(nil, "%s|%s|%s|%s|%v|%v|%v", s.Name, d.Key, d.Hostname, d.IP, home, d.ForwardsL3, d.Publish)
+		made = fmt.Appendf(nil, "%s|%s|%s|%s|%s|%v|%v|%v",
+			s.Name, d.Key, d.Hostname, d.NmapOS, d.IP, home, d.ForwardsL3, d.Publish)
 	}
 	sum := sha256.Sum256(made)
 	return hex.EncodeToString(sum[:8])
@@ -205,11 +210,10 @@ func (s Scope) base(d Decky) types.ServiceConfig {
 	c.Networks = map[string]*types.ServiceNetworkConfig{networkKey: {Ipv4Address: d.IP.String()}}
 	// The engine's resolver in the namespace would pass questions on: to nobody, with this.
 	c.DNS = types.StringList{"127.0.0.1"}
-	c.Sysctls = types.Mapping{
-		"net.ipv4.ip_unprivileged_port_start": "0", // services bind real ports without any capability
-		"net.ipv6.conf.all.disable_ipv6":      "1",
-		"net.ipv6.conf.default.disable_ipv6":  "1",
-	}
+	c.Sysctls = Profile(d.NmapOS)
+	c.Sysctls["net.ipv4.ip_unprivileged_port_start"] = "0" // services bind real ports without any capability
+	c.Sysctls["net.ipv6.conf.all.disable_ipv6"] = "1"
+	c.Sysctls["net.ipv6.conf.default.disable_ipv6"] = "1"
 	c.PidsLimit, c.MemLimit, c.MemSwapLimit = basePids, baseMemory, baseMemory
 	c.Labels = s.labels(d, RoleBase)
 	c.Labels[LabelBase] = s.BaseHash(d)
@@ -293,8 +297,10 @@ func (s Scope) hardened(name string) types.ServiceConfig {
 		ContainerSpec: types.ContainerSpec{
 			Image: s.Image, PullPolicy: types.PullPolicyNever,
 			CapDrop: []string{"ALL"}, SecurityOpt: []string{"no-new-privileges:true"}, ReadOnly: true,
-			Ipc:     "none", // no shared memory, so no writable /dev/shm either
-			Ulimits: map[string]*types.UlimitsConfig{"nofile": {Soft: serviceFiles, Hard: serviceFiles}, "core": {Single: 0}},
+			Ipc: "none", // no shared memory, so no writable /dev/shm either
+			Ulimits: map[string]*types.UlimitsConfig{
+				"nofile": {Soft: serviceFiles, Hard: serviceFiles}, "fsize": {Soft: fileBytes, Hard: fileBytes}, "core": {Single: 0},
+			},
 			Logging: &types.LoggingConfig{Driver: "json-file", Options: types.Options{"max-size": "10m", "max-file": "5"}},
 
 			StopGracePeriod: &grace,

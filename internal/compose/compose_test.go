@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/decnet/decnet/internal/compose"
+	"github.com/decnet/decnet/internal/decky"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")
@@ -31,7 +32,7 @@ func scope() compose.Scope {
 		Network: compose.Network{Driver: compose.Bridge, Subnet: netip.MustParsePrefix("198.19.0.0/16")},
 		Deckies: []compose.Decky{
 			{
-				ID: uuid.MustParse("0190a1b2-0000-7000-8000-000000000002"), Key: "web-01", Name: "web-01", Hostname: "SRV-WEB-31",
+				ID: uuid.MustParse("0190a1b2-0000-7000-8000-000000000002"), Key: "web-01", Name: "web-01", Hostname: "SRV-WEB-31", NmapOS: "windows",
 				IP: netip.MustParseAddr("198.19.0.2"), Services: []compose.Service{svc("ssh", 1), svc("docker_api", 3)},
 			},
 			{ID: uuid.MustParse("0190a1b2-0000-7000-8000-000000000003"), Key: "web-01-ssh", Name: "web-01-ssh", Hostname: "x", IP: netip.MustParseAddr("198.19.0.3")},
@@ -139,4 +140,21 @@ func TestBaseHash_ChangesWithWhatABaseIsMadeOf(t *testing.T) {
 	require.Equal(t, before, s.BaseHash(d), "services are no part of it")
 	d.Hostname = "other"
 	require.NotEqual(t, before, s.BaseHash(d))
+	d.Hostname, d.NmapOS = s.Deckies[0].Hostname, "cisco"
+	require.NotEqual(t, before, s.BaseHash(d))
+}
+
+func TestProfile_EverySystemHasOne(t *testing.T) {
+	t.Parallel()
+	linux := compose.Profile("linux")
+	require.Len(t, linux, 10)
+	require.Equal(t, linux, compose.Profile("plan9"))
+	for _, name := range decky.NmapOSes {
+		p := compose.Profile(name)
+		require.Len(t, p, 10, name)
+		if name != "linux" {
+			require.NotEqual(t, linux, p, name)
+		}
+	}
+	require.Equal(t, "255", compose.Profile("cisco")["net.ipv4.ip_default_ttl"])
 }

@@ -47,9 +47,12 @@ func (n *nothing) Converge(ctx context.Context, _ runtime.Decky, _ runtime.Hooks
 	}
 	return nil, ctx.Err()
 }
-func (*nothing) Observe(context.Context) ([]runtime.Status, error) { return nil, nil }
-func (*nothing) Exits() <-chan struct{}                            { return nil }
-func (*nothing) Close() error                                      { return nil }
+
+func (*nothing) Observe(context.Context) (runtime.Observation, error) {
+	return runtime.Observation{Baseless: true}, nil
+}
+func (*nothing) Exits() <-chan struct{} { return nil }
+func (*nothing) Close() error           { return nil }
 
 type bundle struct {
 	store *db.Store

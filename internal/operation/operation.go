@@ -157,6 +157,8 @@ type Request struct {
 	Edit json.RawMessage `json:"edit,omitempty"`
 	// ExpectedVersion is the version the topology must have when the edit's turn comes.
 	ExpectedVersion *int64 `json:"expected_version,omitempty"`
+	// Reason is why a repair was asked for, in words of our own.
+	Reason string `json:"reason,omitempty"`
 }
 
 // AddRequest names a service and its validated configuration.

@@ -88,6 +88,21 @@ type Status struct {
 	Endpoints []Endpoint
 }
 
+// Base is what holds the address of one decky, whether or not anything listens there.
+type Base struct {
+	DeckyID  uuid.UUID
+	DeckyKey string
+	Running  bool
+}
+
+// Observation is what one look at a host found, of known and unknown deckies alike.
+type Observation struct {
+	Decoys []Status // sorted by decky and service
+	Bases  []Base   // sorted by decky
+	// Baseless says that deckies of this runtime need no base: Bases is empty and nothing is missing.
+	Baseless bool
+}
+
 // Probe describes the connection that Converge is about to make to verify a decoy, so that ingest can discard it.
 type Probe struct {
 	DeckyID  uuid.UUID
@@ -118,9 +133,9 @@ type Runtime interface {
 	// Networks makes the networks of a topology's scope exist as wanted and removes its other ones that nothing is attached to
 	// any more. It is called before deckies of the scope converge and again after.
 	Networks(ctx context.Context, scope string, want []Network) error
-	// Observe lists every decoy this installation has on the host, of known and unknown deckies alike, sorted by decky and service.
-	Observe(ctx context.Context) ([]Status, error)
-	// Exits delivers a value after some decoy ended by itself; a pending value is enough, values may be merged.
+	// Observe lists everything this installation has on the host.
+	Observe(ctx context.Context) (Observation, error)
+	// Exits delivers a value after some decoy or base ended by itself; a pending value is enough, values may be merged.
 	Exits() <-chan struct{}
 	// Close stops watching. It does not end any decoy.
 	Close() error

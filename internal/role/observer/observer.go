@@ -96,7 +96,7 @@ func (o *Observer) pass(ctx context.Context) (drift int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	statuses, err := o.Runtime.Observe(ctx)
+	seen, err := o.Runtime.Observe(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -104,7 +104,7 @@ func (o *Observer) pass(ctx context.Context) (drift int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	repairs, waiting := due(Drift(deckies, statuses), deckies, started)
+	repairs, waiting := due(Drift(deckies, seen), deckies, started)
 	for _, r := range repairs {
 		if busy[[2]string{r.Scope, r.DeckyID.String()}] || busy[[2]string{r.Scope, operation.WholeScope}] {
 			continue
@@ -116,7 +116,7 @@ func (o *Observer) pass(ctx context.Context) (drift int, err error) {
 	}
 	drift += waiting
 	o.report(ctx, drift)
-	return drift, o.Store.RecordPass(ctx, db.ObserverPass{HostID: o.HostID, StartedAt: started, Decoys: len(statuses), Drift: drift})
+	return drift, o.Store.RecordPass(ctx, db.ObserverPass{HostID: o.HostID, StartedAt: started, Decoys: len(seen.Decoys), Drift: drift})
 }
 
 // due keeps the repairs whose time has come and counts those that wait. A decky in quarantine waits for a person: it is
@@ -164,7 +164,7 @@ func (o *Observer) ask(ctx context.Context, r Repair) error {
 	_, err := o.Dispatcher.Accept(ctx, operation.Operation{
 		ID: uuid.Must(uuid.NewV7()), Scope: r.Scope, Lane: r.DeckyID.String(), Kind: operation.Reconcile, Actor: Actor,
 		State: operation.Received, DeckyID: r.DeckyID, Decky: r.Name, RequestHash: []byte{},
-	}, operation.Request{})
+	}, operation.Request{Reason: r.Reason})
 	return err
 }
 
@@ -177,40 +177,68 @@ type Repair struct {
 }
 
 // Drift compares desired deckies with what runs. Deckies that have neither an active revision nor decoys count too: what
-// is left of them must go. Decoys of deckies nobody knows are put into the fleet's scope.
-func Drift(deckies []decky.Decky, statuses []runtime.Status) []Repair {
-	running := map[uuid.UUID][]runtime.Status{}
-	for _, s := range statuses {
-		running[s.DeckyID] = append(running[s.DeckyID], s)
+// is left of them must go. What belongs to deckies nobody knows is put into the fleet's scope.
+func Drift(deckies []decky.Decky, seen runtime.Observation) []Repair {
+	found := map[uuid.UUID]*have{}
+	var order []uuid.UUID
+	of := func(id uuid.UUID) *have {
+		if found[id] == nil {
+			found[id] = &have{}
+			order = append(order, id)
+		}
+		return found[id]
+	}
+	for _, s := range seen.Decoys {
+		h := of(s.DeckyID)
+		h.decoys = append(h.decoys, s)
+	}
+	for _, b := range seen.Bases {
+		h := of(b.DeckyID)
+		h.bases++
+		h.based = h.based || b.Running
 	}
 	var repairs []Repair
 	for _, d := range deckies {
+		h := of(d.ID)
+		h.based = h.based || seen.Baseless
 		// Nothing of a planned decky runs and nothing of it is owed, whatever its state.
-		idle := d.Planned && len(running[d.ID]) == 0
-		if reason := differs(activities.Desired(d), d.State, running[d.ID]); reason != "" && !idle {
+		idle := d.Planned && len(h.decoys)+h.bases == 0
+		if reason := differs(activities.Desired(d), d.State, *h); reason != "" && !idle {
 			repairs = append(repairs, Repair{DeckyID: d.ID, Scope: d.Scope, Name: d.Name, Reason: reason})
 		}
-		delete(running, d.ID)
+		delete(found, d.ID)
 	}
-	for _, s := range statuses {
-		if _, left := running[s.DeckyID]; left {
-			repairs = append(repairs, Repair{DeckyID: s.DeckyID, Scope: decky.FleetScope, Reason: "decoys of a decky that does not exist"})
-			delete(running, s.DeckyID)
+	for _, id := range order {
+		if _, left := found[id]; left {
+			repairs = append(repairs, Repair{DeckyID: id, Scope: decky.FleetScope, Reason: "decoys of a decky that does not exist"})
 		}
 	}
 	return repairs
 }
 
+// have is what a host has of one decky.
+type have struct {
+	decoys []runtime.Status
+	bases  int
+	based  bool // one of them runs, or none is needed
+}
+
 // differs says what is wrong with a decky, "" when nothing is.
-func differs(want runtime.Decky, state decky.State, have []runtime.Status) string {
+func differs(want runtime.Decky, state decky.State, have have) string {
 	switch {
-	case want.Removed && (len(have) > 0 || state != decky.TornDown):
+	case want.Removed && (len(have.decoys) > 0 || have.bases > 0 || state != decky.TornDown):
 		return "it should be gone"
 	case want.Removed:
 		return ""
 	case state != decky.Running:
 		return fmt.Sprintf("it is %s with nothing under way", state)
+	case !have.based:
+		return "its base does not run"
 	}
+	return decoysDiffer(want.Services, have.decoys)
+}
+
+func decoysDiffer(want []runtime.Service, have []runtime.Status) string {
 	found := map[string]runtime.Status{}
 	for _, s := range have {
 		if _, twice := found[s.Service]; twice {
@@ -218,7 +246,7 @@ func differs(want runtime.Decky, state decky.State, have []runtime.Status) strin
 		}
 		found[s.Service] = s
 	}
-	for _, s := range want.Services {
+	for _, s := range want {
 		status, ok := found[s.Name]
 		switch {
 		case !ok || !status.Running:

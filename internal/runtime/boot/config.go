@@ -2,7 +2,13 @@
 // line that tells how the start went, the user it runs as and where its log is kept when it is gone. It starts nothing.
 package boot
 
-import "github.com/google/uuid"
+import (
+	"net/netip"
+
+	"github.com/google/uuid"
+
+	"github.com/decnet/decnet/internal/runtime"
+)
 
 // Config is the configuration file of one boot of a decoy.
 type Config struct {
@@ -40,4 +46,22 @@ type Persona struct {
 type User struct {
 	UID int `json:"uid"`
 	GID int `json:"gid"`
+}
+
+// NewConfig returns the configuration of a boot of a service. alternatives says where a port may be served, the best
+// first. Spool and State are the caller's to set, as the decoy sees them.
+func NewConfig(d runtime.Decky, s runtime.Service, boot uuid.UUID, who User, alternatives func(netip.Addr, uint16) []string) Config {
+	c := Config{
+		DeckyKey: d.Key, NodeName: d.Key, InstanceID: d.ID, Service: s.Name,
+		Listen:        make([]Listen, 0, len(s.Ports)),
+		Persona:       Persona{Hostname: d.Hostname, Distro: d.Distro, NmapOS: d.NmapOS},
+		ServiceConfig: s.Config, BootID: boot, LineStart: 1, Revision: s.Revision, User: who,
+	}
+	if c.ServiceConfig == nil {
+		c.ServiceConfig = map[string]any{}
+	}
+	for _, p := range s.Ports {
+		c.Listen = append(c.Listen, Listen{Protocol: p.Protocol, Port: p.Number, Addresses: alternatives(d.IP, p.Number)})
+	}
+	return c
 }

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -99,6 +100,19 @@ func SortEndpoints(eps []runtime.Endpoint) {
 			return c
 		}
 		return int(a.Port) - int(b.Port)
+	})
+}
+
+// SortStatuses sorts by decky key, then decky id, then service; equal ones keep their order.
+func SortStatuses(list []runtime.Status) {
+	slices.SortStableFunc(list, func(a, b runtime.Status) int {
+		if c := strings.Compare(a.DeckyKey, b.DeckyKey); c != 0 {
+			return c
+		}
+		if c := bytes.Compare(a.DeckyID[:], b.DeckyID[:]); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Service, b.Service)
 	})
 }
 

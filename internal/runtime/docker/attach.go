@@ -43,7 +43,7 @@ func (r *Runtime) settle(ctx context.Context, d runtime.Decky) (runtime.Decky, e
 	if d.Removed || !inTopology(d) {
 		return d, nil
 	}
-	unlock, err := r.locks.lock(ctx, networksLock)
+	unlock, err := r.locks.Lock(ctx, networksLock)
 	if err != nil {
 		return d, err
 	}

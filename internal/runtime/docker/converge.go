@@ -21,7 +21,7 @@ import (
 
 // unit is one decoy as a Converge sees it.
 type unit struct {
-	ref ref
+	ref boot.Ref
 	id  string // of its container, "" until it is made
 	rec record
 }
@@ -39,7 +39,7 @@ type convergence struct {
 	kept   []*unit
 	start  []runtime.Service
 	remove []container.Summary // services before bases
-	drop   []ref               // not desired: to be removed from disk
+	drop   []boot.Ref          // not desired: to be removed from disk
 }
 
 // Converge implements runtime.Runtime. A container is left alone when it runs, has the desired revision, lives in the
@@ -54,7 +54,7 @@ func (r *Runtime) Converge(ctx context.Context, d runtime.Decky, h runtime.Hooks
 	}
 	ctx, pulse := boot.StartPulse(ctx, r.closed, h.Progress)
 	defer pulse.Stop()
-	unlock, err := r.locks.lock(ctx, d.ID)
+	unlock, err := r.locks.Lock(ctx, d.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -68,25 +68,13 @@ func (r *Runtime) Converge(ctx context.Context, d runtime.Decky, h runtime.Hooks
 	return c.run(ctx)
 }
 
-// validate refuses what cannot run here. Names become file and container names, so this is the last guard before both.
+// validate refuses what cannot run here.
 func (r *Runtime) validate(d runtime.Decky) error {
-	if !keyPattern.MatchString(d.Key) && (d.Key != "" || !d.Removed) {
-		return fault.New(fault.Invalid, "decky_key_invalid", "the decky key is not valid")
+	if err := boot.Check(d); err != nil {
+		return err
 	}
 	if d.Removed {
 		return nil
-	}
-	seen := map[string]bool{}
-	for _, s := range d.Services {
-		if !slugPattern.MatchString(s.Name) || seen[s.Name] {
-			return fault.New(fault.Invalid, "service_invalid", "a service name is not valid or given twice")
-		}
-		seen[s.Name] = true
-		for _, p := range s.Ports {
-			if (p.Protocol != "tcp" && p.Protocol != "udp") || p.Number == 0 {
-				return fault.New(fault.Invalid, "service_invalid", "a port of service %s is not valid", s.Name)
-			}
-		}
 	}
 	if _, ok := topology.IDFromScope(d.Scope); ok != inTopology(d) {
 		return fault.New(fault.Invalid, "network_invalid", "a decky of a topology is on its networks, one of the fleet is not")
@@ -120,7 +108,7 @@ func (c *convergence) run(ctx context.Context) ([]runtime.Endpoint, error) {
 		return nil, err
 	}
 	if c.d.Removed {
-		return nil, os.RemoveAll(c.r.dirs.decky(c.d.ID))
+		return nil, os.RemoveAll(c.r.dirs.Decky(c.d.ID))
 	}
 	if err := c.raiseBase(ctx); err != nil {
 		return nil, err
@@ -183,25 +171,25 @@ func (c *convergence) keepsBase(s container.Summary) bool {
 
 // planService keeps a service container, and takes its service out of what is missing, or has it removed.
 func (c *convergence) planService(ctx context.Context, s container.Summary, missing map[string]runtime.Service) {
-	id := ref{c.d.ID, s.Labels[compose.LabelService]}
-	want, ok := missing[id.service]
+	id := boot.Ref{Decky: c.d.ID, Service: s.Labels[compose.LabelService]}
+	want, ok := missing[id.Service]
 	v := c.r.view(ctx, s, c.baseID)
 	if ok && v.ready && s.Labels[compose.LabelRevision] == strconv.FormatInt(want.Revision, 10) &&
 		boot.Serves(v.rec.Endpoints, c.d.IP, want.Ports) {
 		c.kept = append(c.kept, &unit{ref: id, id: s.ID, rec: v.rec})
-		delete(missing, id.service)
+		delete(missing, id.Service)
 		return
 	}
 	c.remove = append(c.remove, s)
 }
 
 func (c *convergence) planDisk() error {
-	present, err := c.r.dirs.onDisk(c.d.ID)
+	present, err := c.r.dirs.OnDisk(c.d.ID)
 	if err != nil {
 		return err
 	}
 	for _, id := range present {
-		if _, ok := c.service(id.service); !ok || c.d.Removed {
+		if _, ok := c.service(id.Service); !ok || c.d.Removed {
 			c.drop = append(c.drop, id)
 		}
 	}
@@ -229,10 +217,10 @@ func (c *convergence) verifyAdopted(ctx context.Context) error {
 		case err == nil:
 			kept = append(kept, u)
 		case boot.BlamesDecoy(err):
-			s, _ := c.service(u.ref.service)
+			s, _ := c.service(u.ref.Service)
 			c.start = append(c.start, s)
 			c.remove = append([]container.Summary{{ID: u.id, Labels: map[string]string{
-				compose.LabelService: u.ref.service, compose.LabelRole: compose.RoleService, compose.LabelDeckyKey: c.d.Key,
+				compose.LabelService: u.ref.Service, compose.LabelRole: compose.RoleService, compose.LabelDeckyKey: c.d.Key,
 			}}}, c.remove...)
 		default:
 			return err
@@ -258,8 +246,8 @@ func (c *convergence) clear(ctx context.Context) error {
 		}
 	}
 	for _, id := range c.drop {
-		if err := os.RemoveAll(c.r.dirs.service(id)); err != nil {
-			return fmt.Errorf("remove service %s: %w", id.service, err)
+		if err := os.RemoveAll(c.r.dirs.Decoy(id)); err != nil {
+			return fmt.Errorf("remove service %s: %w", id.Service, err)
 		}
 	}
 	return nil
@@ -332,24 +320,12 @@ func (c *convergence) endpoints(started []*unit) []runtime.Endpoint {
 // because its decky joins and leaves networks while it runs.
 func (c *convergence) config(s runtime.Service, bootID uuid.UUID) boot.Config {
 	uid, gid := c.r.users.Owner(c.d.ID)
-	cfg := boot.Config{
-		DeckyKey: c.d.Key, NodeName: c.d.Key, InstanceID: c.d.ID, Service: s.Name,
-		Listen:        make([]boot.Listen, 0, len(s.Ports)),
-		Persona:       boot.Persona{Hostname: c.d.Hostname, Distro: c.d.Distro, NmapOS: c.d.NmapOS},
-		ServiceConfig: s.Config, Spool: compose.SpoolPath, State: compose.StatePath,
-		BootID: bootID, LineStart: 1, Revision: s.Revision, User: boot.User{UID: uid, GID: gid},
-	}
-	if cfg.ServiceConfig == nil {
-		cfg.ServiceConfig = map[string]any{}
-	}
-	at := c.d.IP
-	if inTopology(c.d) {
-		at = netip.IPv4Unspecified()
-	}
-	for _, p := range s.Ports {
-		cfg.Listen = append(cfg.Listen, boot.Listen{
-			Protocol: p.Protocol, Port: p.Number, Addresses: []string{netip.AddrPortFrom(at, p.Number).String()},
-		})
-	}
+	cfg := boot.NewConfig(c.d, s, bootID, boot.User{UID: uid, GID: gid}, func(ip netip.Addr, port uint16) []string {
+		if inTopology(c.d) {
+			ip = netip.IPv4Unspecified()
+		}
+		return []string{netip.AddrPortFrom(ip, port).String()}
+	})
+	cfg.Spool, cfg.State = compose.SpoolPath, compose.StatePath
 	return cfg
 }

@@ -80,7 +80,7 @@ type Runtime struct {
 	compose api.Compose
 	filter  containment.Filter
 	scopes  scopes
-	locks   keyedLock
+	locks   boot.Locks
 
 	prepare sync.Mutex
 	image   string // "" until built; guarded by prepare
@@ -101,7 +101,7 @@ func New(o Options) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	dirs, err := newLayout(o.DataDir, o.ArtifactsRoot)
+	dirs, err := boot.NewLayout(o.DataDir, o.ArtifactsRoot)
 	if err != nil {
 		return nil, err
 	}
@@ -113,12 +113,12 @@ func New(o Options) (*Runtime, error) {
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "docker_host_invalid", "the address of the Docker engine is not valid").Wrap(err)
 	}
-	svc, err := newCompose(engine)
+	svc, err := NewCompose(engine)
 	if err != nil {
 		return nil, errors.Join(err, engine.Close())
 	}
 	r := &Runtime{
-		opts: o, dirs: dirs, users: users, log: o.Logger, engine: engine, compose: svc,
+		opts: o, dirs: layout{dirs}, users: users, log: o.Logger, engine: engine, compose: svc,
 		exits: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
 	r.watch.Go(r.follow)
@@ -226,18 +226,4 @@ func (r *Runtime) Close() error {
 		err = r.engine.Close()
 	})
 	return err
-}
-
-// keyedLock is a mutex per decky whose waiters give up with their context.
-type keyedLock struct{ m sync.Map }
-
-func (k *keyedLock) lock(ctx context.Context, id uuid.UUID) (unlock func(), err error) {
-	v, _ := k.m.LoadOrStore(id, make(chan struct{}, 1))
-	ch := v.(chan struct{})
-	select {
-	case ch <- struct{}{}:
-		return func() { <-ch }, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for decky %s: %w", id, context.Cause(ctx))
-	}
 }

@@ -40,9 +40,9 @@ func (b *bundle) converged(t *testing.T, name string, services ...runtime.Servic
 // observed returns the one status of a service.
 func (b *bundle) observed(t *testing.T, d runtime.Decky, svc string) runtime.Status {
 	t.Helper()
-	list, err := b.Observe(t.Context())
+	seen, err := b.Observe(t.Context())
 	require.NoError(t, err)
-	for _, s := range list {
+	for _, s := range seen.Decoys {
 		if s.DeckyID == d.ID && s.Service == svc {
 			return s
 		}
@@ -127,7 +127,6 @@ func TestConverge_DecoyThatCannotComeUpSaysWhy(t *testing.T) {
 		"config_error":      "config_error: bad",
 		"hang_before_ready": "in time",
 		"no_port":           "does not answer",
-		"exit_after_ready":  "",
 		"eat_memory":        "out of memory",
 		"eat_threads":       "exit status 2",
 	} {
@@ -146,6 +145,26 @@ func TestConverge_DecoyThatCannotComeUpSaysWhy(t *testing.T) {
 			require.Equal(t, fault.From(err).Message, s.Detail)
 		})
 	}
+}
+
+// The engine may notice the end only after Converge looked; then it is reported as one.
+func TestConverge_DecoyThatEndsAtOnceIsNoticed(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	d := b.newDecky("web")
+	d.Services = []runtime.Service{service("ssh", 22, "exit_after_ready")}
+	_, err := b.Converge(t.Context(), d, runtimetest.Hooks())
+	if err != nil {
+		require.Equal(t, fault.OperationFailed, fault.KindOf(err), "%v", err)
+		require.False(t, b.observed(t, d, "ssh").Running)
+		return
+	}
+	select {
+	case <-b.Exits():
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "its end is not reported")
+	}
+	require.False(t, b.observed(t, d, "ssh").Running)
 }
 
 func TestConverge_ContainersAreHardened(t *testing.T) {

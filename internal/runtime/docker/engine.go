@@ -55,7 +55,8 @@ func (*cli) CurrentContext() string { return "" }
 // ConfigFile returns an empty configuration.
 func (c *cli) ConfigFile() *configfile.ConfigFile { return c.config }
 
-func newCompose(engine *client.Client) (api.Compose, error) {
+// NewCompose returns the Compose library on an engine, told nothing of the operator's own configuration.
+func NewCompose(engine *client.Client) (api.Compose, error) {
 	base, err := command.NewDockerCli(command.WithAPIClient(engine), command.WithCombinedStreams(io.Discard))
 	if err != nil {
 		return nil, fmt.Errorf("prepare compose: %w", err)

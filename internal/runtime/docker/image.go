@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -23,6 +24,10 @@ import (
 
 // imageName is the repository of images; the tag is a hash of the program.
 const imageName = "decnet-decoy"
+
+// imageGrace is how old an image must be that is pruned: another installation may have built it a moment ago for a
+// container it is about to make.
+const imageGrace = time.Hour
 
 const dockerfile = "FROM scratch\nCOPY decoy /decoy\nENTRYPOINT [\"/decoy\"]\n"
 
@@ -63,6 +68,47 @@ func (r *Runtime) ensureImage(ctx context.Context) error {
 	}
 	r.image, r.built = image, now
 	r.scopes.setImage(image)
+	if err := r.pruneImages(ctx, imageGrace); err != nil {
+		r.log.WarnContext(ctx, "old images were not removed", "err", err)
+	}
+	return nil
+}
+
+// restoreImage builds an image again that somebody removed after Prepare. When the program changed meanwhile, what was
+// to be started with the old one must be planned anew: that is Unavailable.
+func (r *Runtime) restoreImage(ctx context.Context, image string) error {
+	r.prepare.Lock()
+	defer r.prepare.Unlock()
+	if err := r.ensureImage(ctx); err != nil {
+		return err
+	}
+	if r.image != image {
+		return fault.New(fault.Unavailable, "decoy_binary_changed", "the decoy program was replaced just now")
+	}
+	return nil
+}
+
+// pruneImages removes images of former decoy programs, of all installations on this engine, which no container uses; the
+// engine refuses to remove one that is used, if only by a container that ended.
+func (r *Runtime) pruneImages(ctx context.Context, grace time.Duration) error {
+	list, err := r.engine.ImageList(ctx, client.ImageListOptions{
+		Filters: client.Filters{}.Add("label", compose.LabelRole+"="+compose.RoleImage),
+	})
+	if err != nil {
+		return engineError(ctx, "list images", err)
+	}
+	for _, i := range list.Items {
+		if slices.Contains(i.RepoTags, r.image) || time.Since(time.Unix(i.Created, 0)) < grace {
+			continue
+		}
+		_, err := r.engine.ImageRemove(ctx, i.ID, client.ImageRemoveOptions{PruneChildren: true})
+		switch {
+		case err == nil:
+			r.log.InfoContext(ctx, "old image removed", "image", i.ID)
+		case !errdefs.IsConflict(err) && !errdefs.IsNotFound(err):
+			return engineError(ctx, "remove image", err)
+		}
+	}
 	return nil
 }
 
@@ -95,7 +141,7 @@ func (r *Runtime) buildImage(ctx context.Context, image string, program []byte) 
 	}
 	out, err := r.engine.ImageBuild(ctx, archive, client.ImageBuildOptions{
 		Tags: []string{image}, Version: build.BuilderV1, Remove: true, ForceRemove: true, NoCache: true, NetworkMode: "none",
-		Labels: map[string]string{compose.LabelRole: "decoy"},
+		Labels: map[string]string{compose.LabelRole: compose.RoleImage},
 	})
 	if err != nil {
 		return engineError(ctx, "build image", err)

@@ -192,7 +192,8 @@ func TestConformance(t *testing.T) {
 			Identity: func(t *testing.T, d runtime.Decky, svc string) string {
 				return b.inspect(t, d, svc).ID
 			},
-			Kill: func(t *testing.T, d runtime.Decky, svc string) { b.kill(t, d, svc) },
+			Kill:     func(t *testing.T, d runtime.Decky, svc string) { b.kill(t, d, svc) },
+			KillBase: func(t *testing.T, d runtime.Decky) { b.kill(t, d, "") },
 		}
 	})
 }

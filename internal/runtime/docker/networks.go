@@ -56,7 +56,7 @@ func (r *Runtime) Networks(ctx context.Context, scope string, want []runtime.Net
 }
 
 func (r *Runtime) changeNetworks(ctx context.Context, scope string, want []runtime.Network) error {
-	unlock, err := r.locks.lock(ctx, networksLock)
+	unlock, err := r.locks.Lock(ctx, networksLock)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package docker
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"slices"
@@ -62,52 +61,56 @@ func (r *Runtime) view(ctx context.Context, s container.Summary, baseID string) 
 	return v
 }
 
-func refOf(s container.Summary) ref {
+func refOf(s container.Summary) boot.Ref {
 	decky, _ := uuid.Parse(s.Labels[compose.LabelDeckyID]) // uuid.Nil for what is no uuid
-	return ref{decky, s.Labels[compose.LabelService]}
+	return boot.Ref{Decky: decky, Service: s.Labels[compose.LabelService]}
 }
 
 // Observe implements runtime.Runtime. It first makes sure that the rules that contain the decoys are in force: while they
 // cannot be restored, nothing is reported at all. A decoy with a folder but no container is listed as not running.
-// Sorted by decky key, then decky id, then service.
-func (r *Runtime) Observe(ctx context.Context) ([]runtime.Status, error) {
+func (r *Runtime) Observe(ctx context.Context) (runtime.Observation, error) {
+	var seen runtime.Observation
 	containers, err := r.containers(ctx, uuid.Nil)
 	if err != nil {
-		return nil, err
+		return seen, err
 	}
 	if err := r.contain(ctx); err != nil {
-		return nil, err
+		return seen, err
 	}
-	bases, err := r.runningBases(ctx, containers)
+	running, err := r.runningBases(ctx, containers)
 	if err != nil {
-		return nil, err
+		return seen, err
 	}
 	of := basesOf(containers)
-	list := []runtime.Status{}
-	seen := map[ref]bool{}
+	listed := map[boot.Ref]bool{}
 	for _, s := range containers {
-		if s.Labels[compose.LabelRole] != compose.RoleService {
-			continue
-		}
 		id := refOf(s)
-		seen[id] = true
-		st := status(s, id, r.view(ctx, s, bases[id.decky]))
-		r.amend(&st, of[id.decky])
-		list = append(list, st)
+		switch s.Labels[compose.LabelRole] {
+		case compose.RoleBase:
+			seen.Bases = append(seen.Bases, runtime.Base{
+				DeckyID: id.Decky, DeckyKey: s.Labels[compose.LabelDeckyKey], Running: s.State == container.StateRunning,
+			})
+		case compose.RoleService:
+			listed[id] = true
+			st := status(s, id, r.view(ctx, s, running[id.Decky]))
+			r.amend(&st, of[id.Decky])
+			seen.Decoys = append(seen.Decoys, st)
+		}
 	}
-	onDisk, err := r.dirs.onDisk(uuid.Nil)
+	onDisk, err := r.dirs.OnDisk(uuid.Nil)
 	if err != nil {
-		return nil, err
+		return runtime.Observation{}, err
 	}
 	for _, id := range onDisk {
-		if rec := r.dirs.readRecord(id); !seen[id] {
-			list = append(list, runtime.Status{
-				DeckyID: id.decky, DeckyKey: rec.DeckyKey, Service: id.service, Revision: rec.Revision, Detail: absent(rec),
+		if rec := r.dirs.readRecord(id); !listed[id] {
+			seen.Decoys = append(seen.Decoys, runtime.Status{
+				DeckyID: id.Decky, DeckyKey: rec.DeckyKey, Service: id.Service, Revision: rec.Revision, Detail: absent(rec),
 			})
 		}
 	}
-	slices.SortStableFunc(list, compareStatus)
-	return list, nil
+	boot.SortStatuses(seen.Decoys)
+	slices.SortFunc(seen.Bases, func(a, b runtime.Base) int { return strings.Compare(a.DeckyKey, b.DeckyKey) })
+	return seen, nil
 }
 
 func absent(rec record) string {
@@ -124,7 +127,7 @@ func (r *Runtime) runningBases(ctx context.Context, containers []container.Summa
 		if s.Labels[compose.LabelRole] != compose.RoleBase || s.State != container.StateRunning {
 			continue
 		}
-		bases[refOf(s).decky] = s.ID
+		bases[refOf(s).Decky] = s.ID
 		if _, ok := topology.IDFromScope(s.Labels[compose.LabelScope]); ok {
 			continue // on bridges of the host, whatever the fleet is on
 		}
@@ -133,7 +136,7 @@ func (r *Runtime) runningBases(ctx context.Context, containers []container.Summa
 			return nil, err
 		}
 		if restored {
-			r.log.WarnContext(ctx, "containment rules of a decky were missing and are restored", "decky_id", refOf(s).decky)
+			r.log.WarnContext(ctx, "containment rules of a decky were missing and are restored", "decky_id", refOf(s).Decky)
 		}
 	}
 	return bases, nil
@@ -167,10 +170,10 @@ func (r *Runtime) namespace(ctx context.Context, baseID string) (string, error) 
 	return "/proc/" + strconv.Itoa(base.Container.State.Pid) + "/ns/net", nil
 }
 
-func status(s container.Summary, id ref, v view) runtime.Status {
+func status(s container.Summary, id boot.Ref, v view) runtime.Status {
 	revision, _ := strconv.ParseInt(s.Labels[compose.LabelRevision], 10, 64) // 0 for what is no number
 	st := runtime.Status{
-		DeckyID: id.decky, DeckyKey: s.Labels[compose.LabelDeckyKey], Service: id.service, Revision: revision,
+		DeckyID: id.Decky, DeckyKey: s.Labels[compose.LabelDeckyKey], Service: id.Service, Revision: revision,
 		Running: v.running, Ready: v.ready, Detail: v.detail,
 	}
 	if v.ready {
@@ -179,28 +182,18 @@ func status(s container.Summary, id ref, v view) runtime.Status {
 	return st
 }
 
-func compareStatus(a, b runtime.Status) int {
-	if c := strings.Compare(a.DeckyKey, b.DeckyKey); c != 0 {
-		return c
-	}
-	if c := bytes.Compare(a.DeckyID[:], b.DeckyID[:]); c != 0 {
-		return c
-	}
-	return strings.Compare(a.Service, b.Service)
-}
-
 // keepLog copies the log of an ended container to its spool, under the boot's id.
 func (r *Runtime) keepLog(ctx context.Context, d runtime.Decky, s container.Summary) error {
-	id := ref{d.ID, s.Labels[compose.LabelService]}
+	id := boot.Ref{Decky: d.ID, Service: s.Labels[compose.LabelService]}
 	key := s.Labels[compose.LabelDeckyKey]
-	if !slugPattern.MatchString(id.service) || !keyPattern.MatchString(key) {
+	if !boot.ValidSlug(id.Service) || !boot.ValidKey(key) {
 		return nil // labels somebody else made up; nothing of ours is in there
 	}
 	rec := r.dirs.readRecord(id)
 	if !rec.of(s.ID) {
 		rec.BootID = uuid.New() // whose boot it was is not known: keep the log under a name that is free
 	}
-	return boot.KeepLog(r.dirs.spool(key, id.service), rec.BootID, func(w io.Writer) error { return r.copyLog(ctx, s.ID, w) })
+	return boot.KeepLog(r.dirs.Spool(key, id.Service), rec.BootID, func(w io.Writer) error { return r.copyLog(ctx, s.ID, w) })
 }
 
 func failureOf(cause error) string {

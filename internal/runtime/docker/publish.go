@@ -57,7 +57,7 @@ func basesOf(containers []container.Summary) map[uuid.UUID]container.Summary {
 	all := map[uuid.UUID]container.Summary{}
 	for _, s := range containers {
 		if s.Labels[compose.LabelRole] == compose.RoleBase && s.State == container.StateRunning {
-			all[refOf(s).decky] = s
+			all[refOf(s).Decky] = s
 		}
 	}
 	return all
@@ -131,7 +131,7 @@ func (c *convergence) makeBase(ctx context.Context) error {
 	if len(c.d.Publish) == 0 {
 		return c.r.up(ctx, c.scope, c.d, names)
 	}
-	unlock, err := c.r.locks.lock(ctx, portsLock)
+	unlock, err := c.r.locks.Lock(ctx, portsLock)
 	if err != nil {
 		return err
 	}

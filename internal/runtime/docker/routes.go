@@ -128,7 +128,7 @@ func (r *Runtime) places(ctx context.Context, scope string) ([]place, map[string
 
 func placeOf(s container.Summary, lans map[string]lan) place {
 	p := place{
-		decky: refOf(s).decky, base: s.ID, at: map[string]netip.Addr{},
+		decky: refOf(s).Decky, base: s.ID, at: map[string]netip.Addr{},
 		forwards: s.Labels[compose.LabelTopologyForwards] == "true",
 	}
 	for _, e := range attachedTo(s) {

@@ -94,7 +94,7 @@ func (r *Runtime) render(ctx context.Context, d runtime.Decky) (compose.Scope, e
 	}
 	c := compose.Scope{Installation: r.opts.Installation, Name: scope, Image: s.image, Network: r.opts.Network}
 	for _, k := range s.known {
-		if scopeOf(k) == scope && !k.Removed && keyPattern.MatchString(k.Key) {
+		if scopeOf(k) == scope && !k.Removed && boot.ValidKey(k.Key) {
 			c.Deckies = append(c.Deckies, s.place((Files{r.dirs, r.users}).Decky(k)))
 		}
 	}
@@ -134,22 +134,20 @@ func NewFiles(decoys, artifacts string) (Files, error) {
 	if f.users, err = f.users.OrDefault(); err != nil {
 		return f, err
 	}
-	if f.dirs.decoys, err = filepath.Abs(decoys); err == nil {
-		f.dirs.artifacts, err = filepath.Abs(artifacts)
-	}
+	f.dirs.Layout, err = boot.FindLayout(decoys, artifacts)
 	return f, err
 }
 
 // Decky returns a desired decky as the renderer takes it.
 func (r Files) Decky(d runtime.Decky) compose.Decky {
-	c := compose.Decky{ID: d.ID, Key: d.Key, Name: d.Name, Hostname: d.Hostname, IP: d.IP}
+	c := compose.Decky{ID: d.ID, Key: d.Key, Name: d.Name, Hostname: d.Hostname, NmapOS: d.NmapOS, IP: d.IP}
 	c.Networks, c.ForwardsL3, c.Publish = d.Networks, d.ForwardsL3, d.Publish
 	uid, gid := r.users.Owner(d.ID)
 	for _, s := range d.Services {
-		id := ref{d.ID, s.Name}
+		id := boot.Ref{Decky: d.ID, Service: s.Name}
 		c.Services = append(c.Services, compose.Service{
 			Name: s.Name, Revision: s.Revision, UID: uid, GID: gid,
-			ConfigFile: r.dirs.config(id), SpoolDir: r.dirs.spool(d.Key, s.Name), StateDir: r.dirs.state(id),
+			ConfigFile: r.dirs.Config(id), SpoolDir: r.dirs.Spool(d.Key, s.Name), StateDir: r.dirs.State(id),
 		})
 	}
 	return c
@@ -178,7 +176,7 @@ func (r *Runtime) label(p *types.Project) {
 	for name, s := range p.Services {
 		s.CustomLabels = types.Labels{
 			api.ProjectLabel: p.Name, api.ServiceLabel: name, api.VersionLabel: api.ComposeVersion, api.OneoffLabel: "False",
-			api.WorkingDirLabel: r.dirs.decoys, api.ConfigFilesLabel: r.dirs.composeFile(s.Labels[compose.LabelScope]),
+			api.WorkingDirLabel: r.dirs.Root, api.ConfigFilesLabel: r.dirs.composeFile(s.Labels[compose.LabelScope]),
 		}
 		p.Services[name] = s
 	}
@@ -243,6 +241,9 @@ func (r *Runtime) persist(ctx context.Context, d runtime.Decky, project *types.P
 		select {
 		case <-ctx.Done():
 		case <-time.After(upPause):
+		}
+		if err := r.restoreImage(ctx, project.Services[names[0]].Image); err != nil {
+			return err
 		}
 		if err := r.sweep(ctx, d, names); err != nil {
 			return err

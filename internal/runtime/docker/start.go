@@ -53,20 +53,20 @@ func (c *convergence) startAll(ctx context.Context) ([]*unit, error) {
 
 // write puts the files of a new boot in place.
 func (c *convergence) write(s runtime.Service) (*unit, error) {
-	u := &unit{ref: ref{c.d.ID, s.Name}, rec: record{
+	u := &unit{ref: boot.Ref{Decky: c.d.ID, Service: s.Name}, rec: record{
 		DeckyKey: c.d.Key, Service: s.Name, Revision: s.Revision, BootID: uuid.New(),
 	}}
 	if inTopology(c.d) {
 		u.rec.Address = c.d.IP
 	}
 	uid, gid := c.r.users.Owner(c.d.ID)
-	if err := c.r.dirs.prepare(u.ref, c.d.Key, uid, gid); err != nil {
+	if err := c.r.dirs.Prepare(u.ref, c.d.Key, uid, gid); err != nil {
 		return nil, err
 	}
 	if err := c.r.dirs.writeConfig(u.ref, c.config(s, u.rec.BootID)); err != nil {
 		return nil, err
 	}
-	return u, c.r.dirs.writeRecord(u.ref, u.rec)
+	return u, c.r.dirs.WriteRecord(u.ref, u.rec)
 }
 
 // giveUp stops whatever was started of units although starting them failed. An engine that is away is left alone.
@@ -93,15 +93,15 @@ func (c *convergence) identify(ctx context.Context, units []*unit) error {
 	}
 	for _, u := range units {
 		for _, s := range list {
-			if s.Labels[compose.LabelRole] == compose.RoleService && s.Labels[compose.LabelService] == u.ref.service {
+			if s.Labels[compose.LabelRole] == compose.RoleService && s.Labels[compose.LabelService] == u.ref.Service {
 				u.id, u.rec.Container = s.ID, s.ID
 			}
 		}
-		if err := c.r.dirs.writeRecord(u.ref, u.rec); err != nil {
+		if err := c.r.dirs.WriteRecord(u.ref, u.rec); err != nil {
 			return err
 		}
 		c.r.log.InfoContext(ctx, "container started",
-			"decky_id", c.d.ID, "service", u.ref.service, "revision", u.rec.Revision, "container", u.id)
+			"decky_id", c.d.ID, "service", u.ref.Service, "revision", u.rec.Revision, "container", u.id)
 	}
 	return nil
 }
@@ -122,30 +122,30 @@ func (c *convergence) bringUp(ctx context.Context, u *unit) error {
 
 func (c *convergence) becomeReady(ctx context.Context, u *unit) error {
 	if u.id == "" {
-		return boot.StartFailed(u.ref.service, "its container is gone")
+		return boot.StartFailed(u.ref.Service, "its container is gone")
 	}
 	out, err := c.r.awaitReady(ctx, u)
 	if err != nil {
 		return err
 	}
 	if !out.Ready {
-		return boot.StartFailed(u.ref.service, out.Failure)
+		return boot.StartFailed(u.ref.Service, out.Failure)
 	}
 	out.Endpoints = u.rec.located(out.Endpoints)
-	if s, _ := c.service(u.ref.service); !boot.Serves(out.Endpoints, c.d.IP, s.Ports) {
-		return boot.StartFailed(u.ref.service, "it does not listen where it should")
+	if s, _ := c.service(u.ref.Service); !boot.Serves(out.Endpoints, c.d.IP, s.Ports) {
+		return boot.StartFailed(u.ref.Service, "it does not listen where it should")
 	}
 	u.rec.Ready, u.rec.Endpoints = true, out.Endpoints
-	return c.r.dirs.writeRecord(u.ref, u.rec)
+	return c.r.dirs.WriteRecord(u.ref, u.rec)
 }
 
 // fail stops a decoy that did not come up and notes why, for Observe.
 func (c *convergence) fail(ctx context.Context, u *unit, cause error) {
 	c.abandon(ctx, []*unit{u})
 	u.rec.Ready, u.rec.Endpoints, u.rec.Failure = false, nil, failureOf(cause)
-	if err := c.r.dirs.writeRecord(u.ref, u.rec); err != nil {
+	if err := c.r.dirs.WriteRecord(u.ref, u.rec); err != nil {
 		c.r.log.WarnContext(ctx, "failure of a decoy was not recorded",
-			"decky_id", u.ref.decky, "service", u.ref.service, "err", err)
+			"decky_id", u.ref.Decky, "service", u.ref.Service, "err", err)
 	}
 }
 
@@ -166,7 +166,7 @@ func (c *convergence) abandon(ctx context.Context, units []*unit) {
 // verify proves that a decoy answers and records it.
 func (c *convergence) verify(ctx context.Context, u *unit) error {
 	c.pulse.Step("verify")
-	v := boot.Verifier{DeckyID: u.ref.decky, Service: u.ref.service, Source: c.r.hostAddressFor(c.d), Announce: c.check}
+	v := boot.Verifier{DeckyID: u.ref.Decky, Service: u.ref.Service, Source: c.r.hostAddressFor(c.d), Announce: c.check}
 	if err := c.r.connect(ctx, c.baseID, c.d, v, u.rec.Endpoints); err != nil {
 		return err
 	}
@@ -175,10 +175,10 @@ func (c *convergence) verify(ctx context.Context, u *unit) error {
 		return engineError(ctx, "look at container", err)
 	}
 	if !state.Container.State.Running {
-		return boot.StartFailed(u.ref.service, "it ended right after it became ready ("+exitOf(state.Container.State)+")")
+		return boot.StartFailed(u.ref.Service, "it ended right after it became ready ("+exitOf(state.Container.State)+")")
 	}
 	u.rec.Verified = true
-	return c.r.dirs.writeRecord(u.ref, u.rec)
+	return c.r.dirs.WriteRecord(u.ref, u.rec)
 }
 
 // connect verifies from the bridge's own address. A macvlan network does not let its host in, so there the connection is
@@ -223,7 +223,7 @@ func (r *Runtime) awaitReady(ctx context.Context, u *unit) (boot.Outcome, error)
 	case done:
 		return out, nil
 	case ctx.Err() != nil:
-		return out, fmt.Errorf("start service %s: %w", u.ref.service, context.Cause(ctx))
+		return out, fmt.Errorf("start service %s: %w", u.ref.Service, context.Cause(ctx))
 	case limited.Err() != nil:
 		return boot.Outcome{Failure: "it did not become ready in time"}, nil
 	case err != nil:

@@ -77,10 +77,10 @@ func TestNew_AdoptsDecoysOfAKilledControlPlane(t *testing.T) {
 	ssh, http := b.pid(t, d, "ssh"), b.pid(t, d, "http")
 
 	b.reopen(t)
-	list, err := b.Observe(t.Context())
+	seen, err := b.Observe(t.Context())
 	require.NoError(t, err)
-	require.Len(t, list, 2)
-	require.True(t, list[0].Ready && list[1].Ready)
+	require.Len(t, seen.Decoys, 2)
+	require.True(t, seen.Decoys[0].Ready && seen.Decoys[1].Ready)
 	_, err = b.Converge(t.Context(), d, hooks())
 	require.NoError(t, err)
 	require.Equal(t, ssh, b.pid(t, d, "ssh"))
@@ -117,10 +117,10 @@ func TestConverge_RepairsWhateverInstantTheControlPlaneWasKilledAt(t *testing.T)
 		_, err := b.Converge(t.Context(), d, hooks())
 		require.NoError(t, err)
 		require.Len(t, decoyPIDs(t, b.opts.DataDir), 2)
-		list, err := b.Observe(t.Context())
+		seen, err := b.Observe(t.Context())
 		require.NoError(t, err)
-		require.Len(t, list, 2)
-		for _, s := range list {
+		require.Len(t, seen.Decoys, 2)
+		for _, s := range seen.Decoys {
 			require.True(t, s.Running && s.Ready && s.Detail == "", s.Detail)
 			require.Equal(t, int64(round+1), s.Revision)
 		}

@@ -23,7 +23,7 @@ var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 // unit is one decoy as a Converge sees it.
 type unit struct {
-	ref  ref
+	ref  boot.Ref
 	proc *proc
 	rec  record
 }
@@ -38,7 +38,7 @@ type convergence struct {
 	kept  []*unit           // right as they are, or adopted and to be verified
 	start []runtime.Service // to be started
 	stop  []*proc           // to be ended
-	drop  []ref             // not desired: to be removed from disk
+	drop  []boot.Ref        // not desired: to be removed from disk
 }
 
 // Converge implements runtime.Runtime. A decoy is left alone when its one process has the desired revision, serves the
@@ -54,7 +54,7 @@ func (r *Runtime) Converge(ctx context.Context, d runtime.Decky, h runtime.Hooks
 	}
 	ctx, p := boot.StartPulse(ctx, r.closed, h.Progress)
 	defer p.Stop()
-	unlock, err := r.locks.lock(ctx, d.ID)
+	unlock, err := r.locks.Lock(ctx, d.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -68,27 +68,12 @@ func (r *Runtime) Converge(ctx context.Context, d runtime.Decky, h runtime.Hooks
 	return c.run(ctx)
 }
 
-// validate refuses what cannot run here. Names become file names, so this is the last guard before the disk.
+// validate refuses what cannot run here.
 func validate(d runtime.Decky) error {
-	if !keyPattern.MatchString(d.Key) && (d.Key != "" || !d.Removed) {
-		return fault.New(fault.Invalid, "decky_key_invalid", "the decky key is not valid")
+	if err := boot.Check(d); err != nil {
+		return err
 	}
-	if d.Removed {
-		return nil
-	}
-	seen := map[string]bool{}
-	for _, s := range d.Services {
-		if !slugPattern.MatchString(s.Name) || seen[s.Name] {
-			return fault.New(fault.Invalid, "service_invalid", "a service name is not valid or given twice")
-		}
-		seen[s.Name] = true
-		for _, p := range s.Ports {
-			if (p.Protocol != "tcp" && p.Protocol != "udp") || p.Number == 0 {
-				return fault.New(fault.Invalid, "service_invalid", "a port of service %s is not valid", s.Name)
-			}
-		}
-	}
-	if len(d.Services) > 0 && !deckyNet.Contains(d.IP) {
+	if !d.Removed && len(d.Services) > 0 && !deckyNet.Contains(d.IP) {
 		return fault.New(fault.Unprocessable, "decky_address_unsupported",
 			"with the process runtime a decky's address must lie in %s", deckyNet)
 	}
@@ -115,7 +100,7 @@ func (c *convergence) run(ctx context.Context) ([]runtime.Endpoint, error) {
 		}
 	}
 	if c.d.Removed {
-		return nil, os.RemoveAll(c.r.dirs.decky(c.d.ID))
+		return nil, os.RemoveAll(c.r.dirs.Decky(c.d.ID))
 	}
 	started, err := c.startAll(ctx)
 	if err != nil {
@@ -130,7 +115,7 @@ func (c *convergence) plan() error {
 	if err != nil {
 		return err
 	}
-	present, err := c.r.dirs.onDisk(c.d.ID)
+	present, err := c.r.dirs.OnDisk(c.d.ID)
 	if err != nil {
 		return err
 	}
@@ -140,12 +125,12 @@ func (c *convergence) plan() error {
 		c.planService(s, live)
 	}
 	for id, procs := range live {
-		if id.decky == c.d.ID && !desired[id.service] {
+		if id.Decky == c.d.ID && !desired[id.Service] {
 			c.stop = append(c.stop, procs...)
 		}
 	}
 	for _, id := range present {
-		if !desired[id.service] {
+		if !desired[id.Service] {
 			c.drop = append(c.drop, id)
 		}
 	}
@@ -159,8 +144,8 @@ func (c *convergence) wanted() []runtime.Service {
 	return c.d.Services
 }
 
-func (c *convergence) planService(s runtime.Service, live map[ref][]*proc) {
-	id := ref{c.d.ID, s.Name}
+func (c *convergence) planService(s runtime.Service, live map[boot.Ref][]*proc) {
+	id := boot.Ref{Decky: c.d.ID, Service: s.Name}
 	v := c.r.view(id, live[id])
 	c.stop = append(c.stop, v.duplicates...)
 	if v.main == nil {
@@ -184,7 +169,7 @@ func (c *convergence) markStopping() error {
 			continue
 		}
 		rec.Stopping = true
-		if err := c.r.dirs.writeRecord(p.ref, rec); boot.IgnoreMissing(err) != nil {
+		if err := c.r.dirs.WriteRecord(p.ref, rec); boot.IgnoreMissing(err) != nil {
 			return err
 		}
 	}
@@ -204,7 +189,7 @@ func (c *convergence) verifyAdopted(ctx context.Context) error {
 			kept = append(kept, u)
 		case boot.BlamesDecoy(err):
 			c.stop = append(c.stop, u.proc)
-			c.start = append(c.start, c.service(u.ref.service))
+			c.start = append(c.start, c.service(u.ref.Service))
 		default:
 			return err
 		}
@@ -225,15 +210,15 @@ func (c *convergence) service(name string) runtime.Service {
 // verify proves that a decoy answers and records it.
 func (c *convergence) verify(ctx context.Context, u *unit) error {
 	c.pulse.Step("verify")
-	v := boot.Verifier{DeckyID: u.ref.decky, Service: u.ref.service, Source: loopback, Announce: c.check}
+	v := boot.Verifier{DeckyID: u.ref.Decky, Service: u.ref.Service, Source: loopback, Announce: c.check}
 	if err := v.Verify(ctx, u.rec.Endpoints); err != nil {
 		return err
 	}
 	if u.proc.gone() {
-		return boot.StartFailed(u.ref.service, "it ended right after it became ready ("+u.proc.exit+")")
+		return boot.StartFailed(u.ref.Service, "it ended right after it became ready ("+u.proc.exit+")")
 	}
 	u.rec.Verified = true
-	return c.r.dirs.writeRecord(u.ref, u.rec)
+	return c.r.dirs.WriteRecord(u.ref, u.rec)
 }
 
 // startAll starts everything that is missing, waits for all of it and returns the first faults of all.
@@ -274,13 +259,13 @@ func (c *convergence) becomeReady(ctx context.Context, u *unit, s runtime.Servic
 		return err
 	}
 	if !out.Ready {
-		return boot.StartFailed(u.ref.service, out.Failure)
+		return boot.StartFailed(u.ref.Service, out.Failure)
 	}
 	if !boot.Serves(out.Endpoints, c.d.IP, s.Ports) {
-		return boot.StartFailed(u.ref.service, "it does not listen where it should")
+		return boot.StartFailed(u.ref.Service, "it does not listen where it should")
 	}
 	u.rec.Ready, u.rec.Endpoints = true, out.Endpoints
-	return c.r.dirs.writeRecord(u.ref, u.rec)
+	return c.r.dirs.WriteRecord(u.ref, u.rec)
 }
 
 // fail ends a decoy that did not come up and notes why, for Observe.
@@ -290,15 +275,15 @@ func (c *convergence) fail(ctx context.Context, u *unit, cause error) {
 	if f, ok := fault.As(cause); ok {
 		u.rec.Failure = f.Message
 	}
-	if err := c.r.dirs.writeRecord(u.ref, u.rec); err != nil {
+	if err := c.r.dirs.WriteRecord(u.ref, u.rec); err != nil {
 		c.r.log.WarnContext(ctx, "failure of a decoy was not recorded",
-			"decky_id", u.ref.decky, "service", u.ref.service, "err", err)
+			"decky_id", u.ref.Decky, "service", u.ref.Service, "err", err)
 	}
 }
 
 // remove deletes a decoy's folder, keeping its log. Its processes are gone, but for a child that never reached exec,
 // which the lock waits for.
-func (c *convergence) remove(ctx context.Context, id ref) error {
+func (c *convergence) remove(ctx context.Context, id boot.Ref) error {
 	logFile, err := c.r.lockLog(ctx, id)
 	if err != nil {
 		return err
@@ -309,10 +294,10 @@ func (c *convergence) remove(ctx context.Context, id ref) error {
 		rec.BootID = uuid.New() // unreadable record: keep the log under a name that is free
 	}
 	if err := c.r.dirs.keepLog(id, c.key(rec), rec.BootID); err != nil {
-		return fmt.Errorf("keep log of service %s: %w", id.service, err)
+		return fmt.Errorf("keep log of service %s: %w", id.Service, err)
 	}
-	if err := os.RemoveAll(c.r.dirs.service(id)); err != nil {
-		return fmt.Errorf("remove service %s: %w", id.service, err)
+	if err := os.RemoveAll(c.r.dirs.Decoy(id)); err != nil {
+		return fmt.Errorf("remove service %s: %w", id.Service, err)
 	}
 	return nil
 }
@@ -322,7 +307,7 @@ func (c *convergence) key(rec record) string {
 	switch {
 	case c.d.Key != "":
 		return c.d.Key
-	case keyPattern.MatchString(rec.DeckyKey):
+	case boot.ValidKey(rec.DeckyKey):
 		return rec.DeckyKey
 	}
 	return "orphan-" + c.d.ID.String()

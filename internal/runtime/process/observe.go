@@ -1,14 +1,13 @@
 package process
 
 import (
-	"bytes"
 	"context"
 	"slices"
-	"strings"
 
 	"github.com/google/uuid"
 
 	"github.com/decnet/decnet/internal/runtime"
+	"github.com/decnet/decnet/internal/runtime/boot"
 )
 
 // view is what disk and kernel together say about one decoy.
@@ -22,7 +21,7 @@ type view struct {
 // view joins the record of a decoy with its processes. A decoy whose record was not finished (the control plane was
 // killed between fork and write) is judged by its log: the lock on it guarantees that the record's boot is the one
 // that runs.
-func (r *Runtime) view(id ref, procs []*proc) view {
+func (r *Runtime) view(id boot.Ref, procs []*proc) view {
 	v := view{rec: r.dirs.readRecord(id)}
 	slices.SortFunc(procs, func(a, b *proc) int { return int(int64(a.start) - int64(b.start)) })
 	for _, p := range procs {
@@ -51,40 +50,31 @@ func (r *Runtime) view(id ref, procs []*proc) view {
 // Observe implements runtime.Runtime. A decoy without a folder, or without a readable record, is listed with revision
 // zero; every process beyond the first of a service is listed on its own as a duplicate. Sorted by decky key, then
 // decky id, then service.
-func (r *Runtime) Observe(ctx context.Context) ([]runtime.Status, error) {
+func (r *Runtime) Observe(context.Context) (runtime.Observation, error) {
 	live, err := r.scan()
 	if err != nil {
-		return nil, err
+		return runtime.Observation{}, err
 	}
-	ids, err := r.dirs.deckies()
+	onDisk, err := r.dirs.OnDisk(uuid.Nil)
 	if err != nil {
-		return nil, err
+		return runtime.Observation{}, err
 	}
-	for _, id := range ids {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		refs, err := r.dirs.onDisk(id)
-		if err != nil {
-			return nil, err
-		}
-		for _, id := range refs {
-			if _, running := live[id]; !running {
-				live[id] = nil // listed all the same
-			}
+	for _, id := range onDisk {
+		if _, running := live[id]; !running {
+			live[id] = nil // listed all the same
 		}
 	}
 	list := []runtime.Status{}
 	for id, procs := range live {
 		list = append(list, statuses(id, r.view(id, procs))...)
 	}
-	slices.SortStableFunc(list, compareStatus)
-	return list, nil
+	boot.SortStatuses(list)
+	return runtime.Observation{Decoys: list, Baseless: true}, nil
 }
 
-func statuses(id ref, v view) []runtime.Status {
+func statuses(id boot.Ref, v view) []runtime.Status {
 	first := runtime.Status{
-		DeckyID: id.decky, DeckyKey: v.rec.DeckyKey, Service: id.service, Revision: v.rec.Revision,
+		DeckyID: id.Decky, DeckyKey: v.rec.DeckyKey, Service: id.Service, Revision: v.rec.Revision,
 		Running: v.main != nil, Ready: v.ready, Detail: v.detail(),
 	}
 	if v.ready {
@@ -93,7 +83,7 @@ func statuses(id ref, v view) []runtime.Status {
 	list := []runtime.Status{first}
 	for range v.duplicates {
 		list = append(list, runtime.Status{
-			DeckyID: id.decky, DeckyKey: v.rec.DeckyKey, Service: id.service, Running: true, Detail: "duplicate decoy",
+			DeckyID: id.Decky, DeckyKey: v.rec.DeckyKey, Service: id.Service, Running: true, Detail: "duplicate decoy",
 		})
 	}
 	return list
@@ -118,14 +108,4 @@ func (v view) detail() string {
 		return "not verified"
 	}
 	return ""
-}
-
-func compareStatus(a, b runtime.Status) int {
-	if c := strings.Compare(a.DeckyKey, b.DeckyKey); c != 0 {
-		return c
-	}
-	if c := bytes.Compare(a.DeckyID[:], b.DeckyID[:]); c != 0 {
-		return c
-	}
-	return strings.Compare(a.Service, b.Service)
 }

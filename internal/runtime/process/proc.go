@@ -13,11 +13,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/decnet/decnet/internal/runtime/boot"
 )
 
 // proc is one decoy process that was identified by its arguments while its pidfd was open.
 type proc struct {
-	ref   ref
+	ref   boot.Ref
 	pid   int
 	start uint64 // clock ticks after the kernel's boot
 	child bool   // ours to reap
@@ -68,7 +70,7 @@ func (p *proc) wait(ctx context.Context, limit time.Duration) error {
 }
 
 // scan identifies every decoy of this installation that runs now and watches those it did not know.
-func (r *Runtime) scan() (map[ref][]*proc, error) {
+func (r *Runtime) scan() (map[boot.Ref][]*proc, error) {
 	dir, err := os.Open("/proc")
 	if err != nil {
 		return nil, fmt.Errorf("scan processes: %w", err)
@@ -78,7 +80,7 @@ func (r *Runtime) scan() (map[ref][]*proc, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scan processes: %w", err)
 	}
-	found := map[ref][]*proc{}
+	found := map[boot.Ref][]*proc{}
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
 		if err != nil {
@@ -168,7 +170,7 @@ func (r *Runtime) follow(p *proc) {
 		return
 	}
 	r.log.WarnContext(ctx, "decoy ended by itself",
-		"decky_id", p.ref.decky, "service", p.ref.service, "pid", p.pid, "exit", p.exit)
+		"decky_id", p.ref.Decky, "service", p.ref.Service, "pid", p.pid, "exit", p.exit)
 	select {
 	case r.exits <- struct{}{}:
 	default:
@@ -200,14 +202,14 @@ func pidfdExited(fd int) bool {
 }
 
 // decoyArgs reads the arguments of a process. A zombie or a process before exec of a decoy has none that match.
-func (r *Runtime) decoyArgs(pid int) (ref, bool) {
+func (r *Runtime) decoyArgs(pid int) (boot.Ref, bool) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
 	if err != nil {
-		return ref{}, false
+		return boot.Ref{}, false
 	}
 	args := bytes.Split(bytes.TrimSuffix(b, []byte{0}), []byte{0})
 	if len(args) != 4 || string(args[1]) != "run" || string(args[2]) != "--config" {
-		return ref{}, false
+		return boot.Ref{}, false
 	}
 	return r.dirs.parseConfig(string(args[3]))
 }

@@ -24,8 +24,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/runtime"
 	"github.com/decnet/decnet/internal/runtime/boot"
@@ -66,7 +64,7 @@ type Runtime struct {
 	users  boot.UserRange
 	log    *slog.Logger
 	kernel string // boot id of the kernel
-	locks  keyedLock
+	locks  boot.Locks
 
 	exits  chan struct{}
 	closed chan struct{}
@@ -94,7 +92,7 @@ func New(o Options) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	dirs, err := newLayout(o.DataDir, o.ArtifactsRoot)
+	dirs, err := boot.NewLayout(o.DataDir, o.ArtifactsRoot)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +104,7 @@ func New(o Options) (*Runtime, error) {
 		return nil, err
 	}
 	r := &Runtime{
-		opts: o, dirs: dirs, users: users, log: o.Logger, kernel: kernel,
+		opts: o, dirs: layout{dirs}, users: users, log: o.Logger, kernel: kernel,
 		exits: make(chan struct{}, 1), closed: make(chan struct{}), procs: map[int]*proc{},
 	}
 	if _, err := r.scan(); err != nil {
@@ -156,19 +154,4 @@ func (r *Runtime) Close() error {
 		r.watch.Wait()
 	})
 	return nil
-}
-
-// keyedLock is a mutex per decky whose waiters give up with their context. Its memory grows with the number of deckies
-// ever seen by this process, some ten bytes each.
-type keyedLock struct{ m sync.Map }
-
-func (k *keyedLock) lock(ctx context.Context, id uuid.UUID) (unlock func(), err error) {
-	v, _ := k.m.LoadOrStore(id, make(chan struct{}, 1))
-	ch := v.(chan struct{})
-	select {
-	case ch <- struct{}{}:
-		return func() { <-ch }, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for decky %s: %w", id, context.Cause(ctx))
-	}
 }

@@ -59,13 +59,13 @@ func randomServices(rnd *rand.Rand) []runtime.Service {
 
 func (b *bundle) requireExactly(t *testing.T, d runtime.Decky) {
 	t.Helper()
-	list, err := b.Observe(t.Context())
+	seen, err := b.Observe(t.Context())
 	require.NoError(t, err)
 	want, got := map[string]int64{}, map[string]int64{}
 	for _, s := range d.Services {
 		want[s.Name] = s.Revision
 	}
-	for _, s := range list {
+	for _, s := range seen.Decoys {
 		require.True(t, s.Running && s.Ready, "%s: %s", s.Service, s.Detail)
 		got[s.Service] = s.Revision
 	}

@@ -21,7 +21,7 @@ const (
 func (r *Runtime) awaitReady(ctx context.Context, u *unit) (boot.Outcome, error) {
 	f, err := os.Open(r.dirs.log(u.ref))
 	if err != nil {
-		return boot.Outcome{}, fmt.Errorf("follow log of service %s: %w", u.ref.service, err)
+		return boot.Outcome{}, fmt.Errorf("follow log of service %s: %w", u.ref.Service, err)
 	}
 	defer f.Close()
 	limit := time.NewTimer(r.opts.ReadyTimeout)
@@ -43,13 +43,13 @@ func (r *Runtime) awaitReady(ctx context.Context, u *unit) (boot.Outcome, error)
 		case <-limit.C:
 			return boot.Outcome{Failure: "it did not become ready in time"}, nil
 		case <-ctx.Done():
-			return boot.Outcome{}, fmt.Errorf("start service %s: %w", u.ref.service, context.Cause(ctx))
+			return boot.Outcome{}, fmt.Errorf("start service %s: %w", u.ref.Service, context.Cause(ctx))
 		}
 	}
 }
 
 // reported returns what the decoy of a record has said so far, without waiting.
-func (l layout) reported(r ref, rec record) boot.Outcome {
+func (l layout) reported(r boot.Ref, rec record) boot.Outcome {
 	f, err := os.Open(l.log(r))
 	if err != nil {
 		return boot.Outcome{}

@@ -1,10 +1,6 @@
 package process
 
 import (
-	"encoding/json"
-	"fmt"
-	"os"
-
 	"github.com/google/uuid"
 
 	"github.com/decnet/decnet/internal/runtime"
@@ -37,26 +33,4 @@ func (rec record) expected() boot.Expected {
 // matches reports whether the record was written for exactly this process.
 func (rec record) matches(kernel string, p *proc) bool {
 	return rec.PID == p.pid && rec.Start == p.start && rec.KernelBoot == kernel
-}
-
-// readRecord returns an empty record when there is none or it cannot be understood: such a decoy has no known
-// revision and is replaced.
-func (l layout) readRecord(r ref) record {
-	var rec record
-	b, err := os.ReadFile(l.record(r))
-	if err != nil || json.Unmarshal(b, &rec) != nil {
-		return record{}
-	}
-	return rec
-}
-
-func (l layout) writeRecord(r ref, rec record) error {
-	b, err := json.Marshal(rec)
-	if err != nil {
-		return fmt.Errorf("encode record of service %s: %w", r.service, err)
-	}
-	if err := boot.WriteAtomic(l.record(r), b, 0o600); err != nil {
-		return fmt.Errorf("write record of service %s: %w", r.service, err)
-	}
-	return nil
 }

@@ -2,7 +2,6 @@ package process
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
@@ -26,9 +25,9 @@ const (
 
 // start forks the decoy of a service of which nothing runs. When it fails, nothing of the new decoy is left running.
 func (r *Runtime) start(ctx context.Context, d runtime.Decky, s runtime.Service) (*unit, error) {
-	id := ref{d.ID, s.Name}
+	id := boot.Ref{Decky: d.ID, Service: s.Name}
 	uid, gid := r.users.Owner(d.ID)
-	if err := r.dirs.prepare(id, d.Key, uid, gid); err != nil {
+	if err := r.dirs.Prepare(id, d.Key, uid, gid); err != nil {
 		return nil, err
 	}
 	logFile, err := r.lockLog(ctx, id)
@@ -46,14 +45,14 @@ func (r *Runtime) start(ctx context.Context, d runtime.Decky, s runtime.Service)
 	if err := r.writeConfig(d, s, u.rec.BootID, boot.User{UID: uid, GID: gid}); err != nil {
 		return nil, err
 	}
-	if err := r.dirs.writeRecord(id, u.rec); err != nil {
+	if err := r.dirs.WriteRecord(id, u.rec); err != nil {
 		return nil, err
 	}
 	if u.proc, err = r.fork(id, logFile); err != nil {
 		return nil, err
 	}
 	u.rec.PID, u.rec.Start = u.proc.pid, u.proc.start
-	if err := r.dirs.writeRecord(id, u.rec); err != nil {
+	if err := r.dirs.WriteRecord(id, u.rec); err != nil {
 		r.abandon(u.proc)
 		return nil, err
 	}
@@ -62,31 +61,12 @@ func (r *Runtime) start(ctx context.Context, d runtime.Decky, s runtime.Service)
 }
 
 func (r *Runtime) writeConfig(d runtime.Decky, s runtime.Service, bootID uuid.UUID, who boot.User) error {
-	id := ref{d.ID, s.Name}
-	cfg := boot.Config{
-		DeckyKey: d.Key, NodeName: d.Key, InstanceID: d.ID, Service: s.Name,
-		Listen:        make([]boot.Listen, 0, len(s.Ports)),
-		Persona:       boot.Persona{Hostname: d.Hostname, Distro: d.Distro, NmapOS: d.NmapOS},
-		ServiceConfig: s.Config,
-		Spool:         r.dirs.spool(d.Key, s.Name), State: r.dirs.state(id),
-		BootID: bootID, LineStart: 1, Revision: s.Revision, User: who, Unsafe: r.opts.Unsafe,
-	}
-	if cfg.ServiceConfig == nil {
-		cfg.ServiceConfig = map[string]any{}
-	}
-	for _, p := range s.Ports {
-		cfg.Listen = append(cfg.Listen, boot.Listen{
-			Protocol: p.Protocol, Port: p.Number, Addresses: alternatives(d.IP, p.Number, r.opts.PortOffset),
-		})
-	}
-	b, err := json.Marshal(cfg)
-	if err != nil {
-		return fault.New(fault.Invalid, "decoy_config_invalid", "the configuration of service %s cannot be written", s.Name).Wrap(err)
-	}
-	if err := boot.WriteAtomic(r.dirs.config(id), b, 0o400); err != nil {
-		return fmt.Errorf("write configuration of service %s: %w", s.Name, err)
-	}
-	return nil
+	id := boot.Ref{Decky: d.ID, Service: s.Name}
+	cfg := boot.NewConfig(d, s, bootID, who, func(ip netip.Addr, port uint16) []string {
+		return alternatives(ip, port, r.opts.PortOffset)
+	})
+	cfg.Spool, cfg.State, cfg.Unsafe = r.dirs.Spool(d.Key, s.Name), r.dirs.State(id), r.opts.Unsafe
+	return r.dirs.WriteConfig(id, cfg)
 }
 
 // alternatives are the addresses a port may be served at: its own, then shifted. A shifted port past the end wraps
@@ -104,10 +84,10 @@ func alternatives(ip netip.Addr, port, offset uint16) []string {
 
 // lockLog opens the log of a decoy and takes its lock, ending whatever still holds it: a duplicate, or a child of a
 // killed control plane that had not yet become visible as a decoy.
-func (r *Runtime) lockLog(ctx context.Context, id ref) (*os.File, error) {
+func (r *Runtime) lockLog(ctx context.Context, id boot.Ref) (*os.File, error) {
 	f, err := os.OpenFile(r.dirs.log(id), os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW, 0o640) //nolint:gosec // a collector of the group may read it
 	if err != nil {
-		return nil, fmt.Errorf("open log of service %s: %w", id.service, err)
+		return nil, fmt.Errorf("open log of service %s: %w", id.Service, err)
 	}
 	if err := r.flock(ctx, f, id); err != nil {
 		_ = f.Close()
@@ -116,9 +96,9 @@ func (r *Runtime) lockLog(ctx context.Context, id ref) (*os.File, error) {
 	return f, nil
 }
 
-func (r *Runtime) flock(ctx context.Context, f *os.File, id ref) error {
+func (r *Runtime) flock(ctx context.Context, f *os.File, id boot.Ref) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, lockTimeout, fault.New(fault.OperationFailed, "decoy_stuck",
-		"a former decoy of service %s does not end", id.service))
+		"a former decoy of service %s does not end", id.Service))
 	defer cancel()
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
@@ -134,7 +114,7 @@ func (r *Runtime) flock(ctx context.Context, f *os.File, id ref) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("lock log of service %s: %w", id.service, context.Cause(ctx))
+			return fmt.Errorf("lock log of service %s: %w", id.Service, context.Cause(ctx))
 		case <-time.After(lockPoll):
 		}
 	}
@@ -142,7 +122,7 @@ func (r *Runtime) flock(ctx context.Context, f *os.File, id ref) error {
 
 // fork starts the decoy in a session of its own with an empty environment. Its arguments hold nothing but the
 // configuration's path.
-func (r *Runtime) fork(id ref, logFile *os.File) (*proc, error) {
+func (r *Runtime) fork(id boot.Ref, logFile *os.File) (*proc, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return nil, fmt.Errorf("start decoy: %w", err)
@@ -150,14 +130,14 @@ func (r *Runtime) fork(id ref, logFile *os.File) (*proc, error) {
 	defer null.Close()
 	fd := -1
 	pid, err := syscall.ForkExec(r.opts.DecoyBinary, //nolint:gosec // program from the options, path made of a uuid and a slug
-		[]string{r.opts.DecoyBinary, "run", "--config", r.dirs.config(id)},
+		[]string{r.opts.DecoyBinary, "run", "--config", r.dirs.Config(id)},
 		&syscall.ProcAttr{
 			Dir: "/", Env: []string{},
 			Files: []uintptr{null.Fd(), logFile.Fd(), logFile.Fd()},
 			Sys:   &syscall.SysProcAttr{Setsid: true, PidFD: &fd},
 		})
 	if err != nil {
-		return nil, boot.StartFailed(id.service, "the decoy program cannot be executed").Wrap(err)
+		return nil, boot.StartFailed(id.Service, "the decoy program cannot be executed").Wrap(err)
 	}
 	if fd == -1 { // kernel without CLONE_PIDFD; the child is not reaped yet, so its pid is still its own
 		if fd, err = unix.PidfdOpen(pid, 0); err != nil {

@@ -22,7 +22,7 @@ const (
 func (r *Runtime) stop(ctx context.Context, procs []*proc) error {
 	for _, p := range procs {
 		if err := p.signal(unix.SIGTERM); err != nil {
-			return fmt.Errorf("stop service %s: %w", p.ref.service, err)
+			return fmt.Errorf("stop service %s: %w", p.ref.Service, err)
 		}
 	}
 	deadline := time.Now().Add(termGrace)
@@ -32,9 +32,9 @@ func (r *Runtime) stop(ctx context.Context, procs []*proc) error {
 			err = r.kill(ctx, p)
 		}
 		if err != nil {
-			return fmt.Errorf("stop service %s: %w", p.ref.service, err)
+			return fmt.Errorf("stop service %s: %w", p.ref.Service, err)
 		}
-		r.log.InfoContext(ctx, "decoy stopped", "decky_id", p.ref.decky, "service", p.ref.service, "pid", p.pid)
+		r.log.InfoContext(ctx, "decoy stopped", "decky_id", p.ref.Decky, "service", p.ref.Service, "pid", p.pid)
 	}
 	return nil
 }
@@ -45,7 +45,7 @@ func (r *Runtime) kill(ctx context.Context, p *proc) error {
 	}
 	err := p.wait(ctx, killGrace)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fault.New(fault.OperationFailed, "decoy_stuck", "the decoy of service %s does not end", p.ref.service)
+		return fault.New(fault.OperationFailed, "decoy_stuck", "the decoy of service %s does not end", p.ref.Service)
 	}
 	return err
 }

@@ -36,6 +36,8 @@ type Bundle struct {
 	Identity func(t *testing.T, d runtime.Decky, service string) string
 	// Kill ends a decoy behind the runtime's back and waits until it is gone.
 	Kill func(t *testing.T, d runtime.Decky, service string)
+	// KillBase does that to what holds the address of a decky. Nil for a runtime without bases.
+	KillBase func(t *testing.T, d runtime.Decky)
 }
 
 // Run runs the suite; newBundle is called once for each of its tests, which run in parallel.
@@ -54,6 +56,7 @@ func Run(t *testing.T, newBundle func(t *testing.T) *Bundle) {
 		"CancelledConvergeCanBeRepeated":      cancelled,
 		"ReopenAdopts":                        adopts,
 		"ExitIsDeliveredAndRepaired":          exits,
+		"BaseWithoutServicesIsObserved":       bases,
 		"DifferentDeckiesConvergeAtOnce":      atOnce,
 		"TopologyComesUpAndGoes":              topologyComesAndGoes,
 		"TopologyJoinsWithoutRecreation":      topologyJoins,
@@ -85,9 +88,9 @@ func converge(t *testing.T, rt runtime.Runtime, d runtime.Decky) []runtime.Endpo
 // of returns the statuses of one decky.
 func of(t *testing.T, rt runtime.Runtime, d runtime.Decky) []runtime.Status {
 	t.Helper()
-	all, err := rt.Observe(t.Context())
+	seen, err := rt.Observe(t.Context())
 	require.NoError(t, err)
-	return slices.DeleteFunc(all, func(s runtime.Status) bool { return s.DeckyID != d.ID })
+	return slices.DeleteFunc(seen.Decoys, func(s runtime.Status) bool { return s.DeckyID != d.ID })
 }
 
 func requireServing(t *testing.T, rt runtime.Runtime, d runtime.Decky) {
@@ -321,15 +324,51 @@ func exits(t *testing.T, b *Bundle) {
 	default:
 	}
 	b.Kill(t, d, d.Services[0].Name)
-	select {
-	case <-b.Runtime.Exits():
-	case <-time.After(10 * time.Second):
-		t.Fatal("no exit is reported")
-	}
+	requireExit(t, b.Runtime)
 	list := of(t, b.Runtime, d)
 	require.True(t, slices.ContainsFunc(list, func(s runtime.Status) bool { return !s.Running && s.Service == d.Services[0].Name }))
 	converge(t, b.Runtime, d)
 	requireServing(t, b.Runtime, d)
+}
+
+func requireExit(t *testing.T, rt runtime.Runtime) {
+	t.Helper()
+	select {
+	case <-rt.Exits():
+	case <-time.After(10 * time.Second):
+		t.Fatal("no exit is reported")
+	}
+}
+
+// basesOf returns what holds the address of one decky.
+func basesOf(t *testing.T, rt runtime.Runtime, d runtime.Decky) []runtime.Base {
+	t.Helper()
+	seen, err := rt.Observe(t.Context())
+	require.NoError(t, err)
+	return slices.DeleteFunc(seen.Bases, func(b runtime.Base) bool { return b.DeckyID != d.ID })
+}
+
+// bases looks at a decky with an address and nothing else: nobody but its base tells that it is there.
+func bases(t *testing.T, b *Bundle) {
+	d := b.decky(t, 0)
+	converge(t, b.Runtime, d)
+	if b.KillBase == nil {
+		seen, err := b.Runtime.Observe(t.Context())
+		require.NoError(t, err)
+		require.True(t, seen.Baseless)
+		require.Empty(t, seen.Bases)
+		return
+	}
+	running := []runtime.Base{{DeckyID: d.ID, DeckyKey: d.Key, Running: true}}
+	require.Equal(t, running, basesOf(t, b.Runtime, d))
+	b.KillBase(t, d)
+	requireExit(t, b.Runtime)
+	require.Equal(t, []runtime.Base{{DeckyID: d.ID, DeckyKey: d.Key}}, basesOf(t, b.Runtime, d))
+	converge(t, b.Runtime, d)
+	require.Equal(t, running, basesOf(t, b.Runtime, d))
+	d.Removed = true
+	converge(t, b.Runtime, d)
+	require.Empty(t, basesOf(t, b.Runtime, d))
 }
 
 // atOnce would take at least as long as the slowest decky times their number if a runtime serialised them; what is
@@ -348,7 +387,7 @@ func atOnce(t *testing.T, b *Bundle) {
 	for range deckies {
 		require.NoError(t, <-errs)
 	}
-	list, err := b.Runtime.Observe(t.Context())
+	seen, err := b.Runtime.Observe(t.Context())
 	require.NoError(t, err)
-	require.Len(t, list, deckies)
+	require.Len(t, seen.Decoys, deckies)
 }

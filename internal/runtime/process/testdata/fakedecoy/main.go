@@ -40,6 +40,10 @@ func main() {
 		<-term
 		return
 	}
+	if len(os.Args) == 2 && os.Args[1] == "euid" {
+		fmt.Print(os.Geteuid())
+		return
+	}
 	cfg := load()
 	behave := cfg.ServiceConfig.Behave
 	switch behave {
@@ -185,6 +189,9 @@ func serve(cfg config, l net.Listener) {
 			return
 		}
 		line(cfg, "connect", "src", c.RemoteAddr().String())
+		if cfg.ServiceConfig.Behave == "probe" {
+			probe(cfg, c)
+		}
 		_ = c.Close()
 	}
 }
