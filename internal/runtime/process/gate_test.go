@@ -44,7 +44,7 @@ func TestConverge_DatagramsOfTheRealDecoy(t *testing.T) {
 		requireHTTP3(t, "https://"+first[2].Listen.String())
 		list, err := b.Observe(t.Context())
 		require.NoError(t, err)
-		require.Len(t, list, 2, "the gate is no decoy")
+		require.Len(t, list.Decoys, 2, "the gate is no decoy")
 		pid := b.pid(t, d, "https")
 		if n%2 == 0 {
 			require.NoError(t, unix.Kill(pid, unix.SIGKILL))
