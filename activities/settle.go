@@ -84,8 +84,10 @@ func (m *Mutation) activate(ctx context.Context, tx *db.Tx, op operation.Operati
 	case op.Kind == operation.CreateDecky:
 		transition = "inserted"
 	}
-	if err := m.transition(ctx, tx, d, state, "", transition, uuid.Nil); err != nil {
-		return nil, err
+	if !unaffected(op) { // else nothing was learned about its decoys
+		if err := m.transition(ctx, tx, d, state, "", transition, uuid.Nil); err != nil {
+			return nil, err
+		}
 	}
 	body := ServicesBody{DeckyName: d.Name, TopologyID: decky.TopologyOf(d.Scope), Services: decky.Names(rev.Services)}
 	if err := m.announce(ctx, tx, op, d, rev); err != nil {
@@ -172,6 +174,7 @@ func (m *Mutation) Settle(ctx context.Context, in SettleInput) error {
 		case fault.KindOf(err) == fault.NotFound:
 		case err != nil:
 			return err
+		case unaffected(op):
 		case op.Kind == operation.Reconcile:
 			err = m.repairFailed(ctx, tx, d, in.Fault.Message)
 		case in.State == operation.Unconverged:
