@@ -67,8 +67,7 @@ func (tx *Tx) leaving(ctx context.Context, deckyID uuid.UUID, name string) (bool
 // recordEnded writes an operation that succeeded at once.
 func (tx *Tx) recordEnded(ctx context.Context, op operation.Operation, sealed []byte, d decky.Decky, response any) error {
 	op.State = operation.Received
-	_, err := tx.q.InsertOperation(ctx, insertParams(op, optional(op.IdempotencyKey), sealed))
-	if err != nil {
+	if _, err := tx.insertOperation(ctx, op, sealed); err != nil {
 		return notFound(err, fault.New(fault.Conflict, "idempotency_key_in_use", "a request with this idempotency key has just been made"))
 	}
 	if err := tx.SetRevisions(ctx, op.ID, d.ID, &d.Revision, &d.Revision); err != nil {

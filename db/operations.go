@@ -22,14 +22,7 @@ const IdempotencyKept = 7 * 24 * time.Hour
 func (s *Store) AddOperation(ctx context.Context, op operation.Operation, sealed []byte) (stored operation.Operation, added bool, err error) {
 	key := optional(op.IdempotencyKey)
 	err = s.InTx(ctx, func(tx *Tx) error {
-		if key != nil {
-			if err := tx.q.ReleaseIdempotencyKey(ctx, dbsqlc.ReleaseIdempotencyKeyParams{
-				Actor: op.Actor, IdempotencyKey: key, Before: time.Now().Add(-IdempotencyKept),
-			}); err != nil {
-				return err
-			}
-		}
-		row, err := tx.q.InsertOperation(ctx, insertParams(op, key, sealed))
+		row, err := tx.insertOperation(ctx, op, sealed)
 		if err == nil {
 			stored, added = op, true
 			stored.Seq, stored.CreatedAt = row.Seq, row.CreatedAt
@@ -49,6 +42,19 @@ func (s *Store) AddOperation(ctx context.Context, op operation.Operation, sealed
 		return nil
 	})
 	return stored, added, err
+}
+
+// insertOperation returns no rows when the idempotency key of op is taken.
+func (tx *Tx) insertOperation(ctx context.Context, op operation.Operation, sealed []byte) (dbsqlc.InsertOperationRow, error) {
+	key := optional(op.IdempotencyKey)
+	if key != nil {
+		if err := tx.q.ReleaseIdempotencyKey(ctx, dbsqlc.ReleaseIdempotencyKeyParams{
+			Actor: op.Actor, IdempotencyKey: key, Before: time.Now().Add(-IdempotencyKept),
+		}); err != nil {
+			return dbsqlc.InsertOperationRow{}, err
+		}
+	}
+	return tx.q.InsertOperation(ctx, insertParams(op, key, sealed))
 }
 
 func insertParams(op operation.Operation, key *string, sealed []byte) dbsqlc.InsertOperationParams {
