@@ -239,7 +239,9 @@ func TestConfig_ApplyThatFailsIsUndone(t *testing.T) {
 	b.configDecky(t, "web-01")
 	b.must(t, http.StatusOK, save("web-01", "ssh", object{"config": object{"user": "eve"}}))
 	before := b.desired(t, "web-01")
-	b.lane.set(func(l *lane) { l.fail = fault.New(fault.OperationFailed, "decoy_start_failed", "service ssh did not start") })
+	b.lane.set(func(l *lane) {
+		l.fail = fault.New(fault.OperationFailed, "decoy_start_failed", "service ssh did not start")
+	})
 	r := b.must(t, http.StatusBadGateway, apply("web-01", "ssh", object{}))
 	require.Equal(t, "operation-failed", r.code(t))
 	require.Equal(t, before, b.desired(t, "web-01"), "what was saved is still saved")

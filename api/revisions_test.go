@@ -126,9 +126,9 @@ func TestAddService_Temporary(t *testing.T) {
 func TestRevisions_ListAndRollBack(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.configDecky(t, "web-01") // 1
-	b.must(t, http.StatusCreated, apply("web-01", "ssh", object{"config": object{"password": "marker-two"}}))                                         // 2
-	b.must(t, http.StatusOK, call{as: auth.Operator, method: http.MethodDelete, path: "/deckies/web-01/services/http"})                               // 3
+	b.configDecky(t, "web-01")                                                                                                                       // 1
+	b.must(t, http.StatusCreated, apply("web-01", "ssh", object{"config": object{"password": "marker-two"}}))                                        // 2
+	b.must(t, http.StatusOK, call{as: auth.Operator, method: http.MethodDelete, path: "/deckies/web-01/services/http"})                              // 3
 	b.must(t, http.StatusCreated, call{as: auth.Operator, method: http.MethodPost, path: "/deckies/web-01/services", body: object{"name": "redis"}}) // 4
 
 	r := b.must(t, http.StatusOK, rollback("web-01", 1))
@@ -180,7 +180,7 @@ func TestRevisions_Refusals(t *testing.T) {
 		{rollback("web-01", 0), 422, "validation_failed"},
 		{rollback("web-01", -1), 422, "validation_failed"},
 		{rollback("web-01", "1"), 422, "validation_failed"},
-		{rollback("web-01", 1 << 40), 404, "revision_not_found"},
+		{rollback("web-01", 1<<40), 404, "revision_not_found"},
 		{call{as: auth.Viewer, method: http.MethodGet, path: "/deckies/nowhere/revisions"}, 404, "decky_not_found"},
 		{call{as: auth.Viewer, method: http.MethodGet, path: "/deckies/web-01/revisions?cursor=AA"}, 422, "cursor_invalid"},
 		{call{as: auth.Viewer, method: http.MethodGet, path: "/deckies/web-01?at=yesterday"}, 422, "validation_failed"},
