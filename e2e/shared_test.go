@@ -28,6 +28,10 @@ func TestShared(t *testing.T) {
 		"KilledDecoyIsHealed":      killedDecoyIsHealed,
 		"TemporalTellsTheStory":    temporalTellsTheStory,
 		"CommandLine":              commandLine,
+		"Configurations":           configurations,
+		"FiftyApplies":             fiftyApplies,
+		"PastOfRandomChanges":      pastOfRandomChanges,
+		"EndMovedNearAndFar":       endMovedNearAndFar,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
