@@ -33,6 +33,7 @@ type deckyView struct {
 type serviceView struct {
 	Name          string         `json:"name"`
 	Config        map[string]any `json:"config"`
+	SavedConfig   map[string]any `json:"saved_config"`
 	State         string         `json:"state"`
 	RestartNeeded bool           `json:"restart_needed"`
 	ExpiresAt     *time.Time     `json:"expires_at"`
