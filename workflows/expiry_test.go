@@ -70,7 +70,7 @@ func (s *service) expire(_ context.Context, in activities.ExpireInput) (activiti
 }
 
 // change moves the end at a time and tells the timer, as the API does.
-func (s *service) change(when time.Duration, to time.Duration) {
+func (s *service) change(when, to time.Duration) {
 	s.env.RegisterDelayedCallback(func() {
 		s.at = s.zero.Add(to)
 		if to == 0 {

@@ -39,7 +39,7 @@ func (x *temporary) do(ctx context.Context, kind operation.Kind, request operati
 		op, err = x.d.Wait(ctx, op.ID, time.Minute)
 	}
 	if err == nil && op.State != operation.Succeeded {
-		err = fmt.Errorf("%s of %s: %s %v", kind, x.name, op.State, op.Fault)
+		err = fmt.Errorf("%s of %s ended %s", kind, x.name, op.State)
 	}
 	return err
 }
