@@ -165,6 +165,17 @@ func TestShow_Past(t *testing.T) {
 	require.Contains(t, out, "ssh")
 }
 
+func TestShow_TellsWhatIsSaved(t *testing.T) {
+	t.Parallel()
+	api := newAPI(t)
+	api.answer("GET /deckies/web-01", 200, formed)
+	out, _, err := setup(t, api).run("deckies", "show", "web-01", "-o", "table")
+	require.NoError(t, err)
+	require.Regexp(t, `(?m)user=bob +hostname=edge, password=\*{8}, user=eve$`, out)
+	require.Regexp(t, `(?m)response_code=404 +\(defaults\)$`, out)
+	require.Regexp(t, `(?m)version=7.0.1$`, out)
+}
+
 func TestRevisionsAndRollback(t *testing.T) {
 	t.Parallel()
 	const list = `{"items":[{"number":2,"state":"active","kind":"apply_config","actor":"alice","services":[{"name":"ssh"},{"name":"http"}],
