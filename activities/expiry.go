@@ -68,26 +68,33 @@ func (x *Expiry) Expire(ctx context.Context, in ExpireInput) (ExpireResult, erro
 	if e.At.After(now) {
 		return ExpireResult{Next: e.At}, nil
 	}
-	if open, err := x.open(ctx, in.Last); err != nil || open {
-		return ExpireResult{Next: now.Add(lookAgain), Attempt: in.Attempt, Last: in.Last}, temporalfault.Wrap(err)
+	wait, err := x.pause(ctx, in, now)
+	if err != nil || wait > 0 {
+		return ExpireResult{Next: now.Add(wait), Attempt: in.Attempt, Last: in.Last}, temporalfault.Wrap(err)
 	}
 	op, err := x.remove(ctx, in, e)
 	if err != nil {
 		return ExpireResult{}, temporalfault.Wrap(err)
 	}
-	pause := min(retryRemoval<<min(in.Attempt, 6), maxRetryRemoval)
-	return ExpireResult{Next: now.Add(pause), Attempt: in.Attempt + 1, Last: op.ID}, nil
+	return ExpireResult{Next: now.Add(lookAgain), Attempt: in.Attempt + 1, Last: op.ID}, nil
 }
 
-func (x *Expiry) open(ctx context.Context, id uuid.UUID) (bool, error) {
-	if id == uuid.Nil {
-		return false, nil
+// pause returns how long the removal asked for before is left alone: while it is open, and for longer each time it failed.
+func (x *Expiry) pause(ctx context.Context, in ExpireInput, now time.Time) (time.Duration, error) {
+	if in.Last == uuid.Nil {
+		return 0, nil
 	}
-	op, err := x.Store.Operation(ctx, id)
-	if fault.KindOf(err) == fault.NotFound {
-		return false, nil
+	op, err := x.Store.Operation(ctx, in.Last)
+	switch {
+	case fault.KindOf(err) == fault.NotFound:
+		return 0, nil
+	case err != nil:
+		return 0, err
+	case op.State.Open() || op.EndedAt == nil:
+		return lookAgain, nil
 	}
-	return op.State.Open(), err
+	pause := min(retryRemoval<<min(max(in.Attempt-1, 0), 6), maxRetryRemoval)
+	return op.EndedAt.Add(pause).Sub(now), nil
 }
 
 func (x *Expiry) remove(ctx context.Context, in ExpireInput, e decky.Expiry) (operation.Operation, error) {

@@ -103,7 +103,8 @@ func (m *Mutation) begin(ctx context.Context, tx *db.Tx, in BeginInput) (BeginRe
 	case !op.State.Open():
 		return ended(out, op.State, op.Fault), nil
 	case op.State == operation.Running && op.RunID == in.RunID:
-		return out, nil
+		out.Expiries, err = m.writtenExpiries(ctx, tx, op)
+		return out, err
 	case op.State == operation.Running && op.Kind != operation.Reconcile:
 		out.Outcome = Interrupted // the run id stays: a repetition must find the same
 		return out, nil
@@ -187,7 +188,7 @@ func ended(out BeginResult, state operation.State, f *fault.Error) BeginResult {
 func (m *Mutation) describe(op operation.Operation) BeginResult {
 	out := BeginResult{
 		Outcome: Begun, Kind: op.Kind, DeckyID: op.DeckyID, HostID: m.HostID, Decky: op.Decky, Service: op.Service, Actor: op.Actor,
-		Topology: op.Kind.OfTopology(),
+		Topology: op.Kind.OfTopology(), Unaffected: unaffected(op),
 	}
 	if out.Topology {
 		out.Title = strings.ReplaceAll(string(op.Kind), "_", " ") + " in " + op.Scope
@@ -332,6 +333,23 @@ func apply(services []decky.Service, request operation.ConfigureRequest, number 
 		return nil, err
 	}
 	return decky.ApplyConfig(services, request.Service, config, number)
+}
+
+// unaffected reports whether an operation changes what is recorded of a decky and none of its decoys.
+func unaffected(op operation.Operation) bool { return op.Kind == operation.SaveConfig }
+
+// writtenExpiries returns what an earlier attempt of Begin returned: the new ends in the revision it wrote.
+func (m *Mutation) writtenExpiries(ctx context.Context, tx *db.Tx, op operation.Operation) ([]decky.Expiry, error) {
+	revisions, err := tx.RevisionsOf(ctx, op.ID)
+	if err != nil || len(revisions) == 0 || op.Kind == operation.CreateDecky || op.Kind.OfTopology() {
+		return nil, err
+	}
+	rev := revisions[0]
+	d, err := tx.LockDecky(ctx, op.DeckyID)
+	if err != nil {
+		return nil, err
+	}
+	return newExpiries(d, rev.Services), nil
 }
 
 // newExpiries returns the ends in next that the decky did not have.

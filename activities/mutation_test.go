@@ -41,17 +41,22 @@ func setup(t *testing.T) *bundle {
 func (b *bundle) accept(kind operation.Kind, deckyID uuid.UUID, name, svc string, request operation.Request) operation.Operation {
 	b.t.Helper()
 	id := uuid.Must(uuid.NewV7())
+	op, added, err := b.store.AddOperation(b.t.Context(), operation.Operation{
+		ID: id, Scope: decky.FleetScope, Lane: deckyID.String(), Kind: kind, Actor: "alice", State: operation.Received,
+		DeckyID: deckyID, Decky: name, Service: svc, RequestHash: []byte{1},
+	}, b.seal(id, request))
+	require.NoError(b.t, err)
+	require.True(b.t, added)
+	return op
+}
+
+func (b *bundle) seal(id uuid.UUID, request operation.Request) []byte {
+	b.t.Helper()
 	plain, err := json.Marshal(request)
 	require.NoError(b.t, err)
 	sealed, err := b.box.Seal(plain, id.String())
 	require.NoError(b.t, err)
-	op, added, err := b.store.AddOperation(b.t.Context(), operation.Operation{
-		ID: id, Scope: decky.FleetScope, Lane: deckyID.String(), Kind: kind, Actor: "alice", State: operation.Received,
-		DeckyID: deckyID, Decky: name, Service: svc, RequestHash: []byte{1},
-	}, sealed)
-	require.NoError(b.t, err)
-	require.True(b.t, added)
-	return op
+	return sealed
 }
 
 func (b *bundle) begin(op operation.Operation, run string) activities.BeginResult {

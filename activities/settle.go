@@ -88,7 +88,7 @@ func (m *Mutation) activate(ctx context.Context, tx *db.Tx, op operation.Operati
 	case op.Kind == operation.CreateDecky:
 		transition = "inserted"
 	}
-	if !d.Planned {
+	if !d.Planned && !unaffected(op) { // else nothing was learned about its decoys
 		if err := m.transition(ctx, tx, d, state, "", transition, uuid.Nil); err != nil {
 			return nil, err
 		}
@@ -204,7 +204,7 @@ func (m *Mutation) settleDecky(ctx context.Context, tx *db.Tx, op operation.Oper
 		return nil
 	case err != nil:
 		return err
-	case d.Planned:
+	case d.Planned, unaffected(op):
 		return nil
 	case op.Kind == operation.Reconcile:
 		return m.repairFailed(ctx, tx, d, in.Fault)

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/decnet/decnet/internal/decky"
+	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/operation"
 	"github.com/decnet/decnet/internal/service"
 )
@@ -52,7 +53,15 @@ type configInput struct {
 	DeckyPath
 	ServicePath
 	DryRunQuery
-	Body configBody
+	Body *configBody
+}
+
+// config returns the body, an empty one when there was none.
+func (in *configInput) config() configBody {
+	if in.Body == nil {
+		return configBody{}
+	}
+	return *in.Body
 }
 
 // DryRunQuery asks for what a change would do, instead of the change.
@@ -85,20 +94,21 @@ func (s *server) registerConfigs() {
 }
 
 func (s *server) saveConfig(ctx context.Context, in *configInput) (*mutationOutput, error) {
-	if in.Body.Config == nil {
-		in.Body.Config = map[string]any{}
-	}
-	return s.configureAt(ctx, in.MutationInput, fleet(in.Decky), in.Service, operation.SaveConfig, in.Body, in.DryRun)
+	return s.configureAt(ctx, in.MutationInput, fleet(in.Decky), in.Service, operation.SaveConfig, in.config(), in.DryRun)
 }
 
 func (s *server) applyConfig(ctx context.Context, in *configInput) (*mutationOutput, error) {
-	return s.configureAt(ctx, in.MutationInput, fleet(in.Decky), in.Service, operation.ApplyConfig, in.Body, in.DryRun)
+	return s.configureAt(ctx, in.MutationInput, fleet(in.Decky), in.Service, operation.ApplyConfig, in.config(), in.DryRun)
 }
 
-// configureAt saves or applies a configuration, or says what that would do.
+// configureAt saves or applies a configuration, or says what that would do. Without a configuration save clears, and apply
+// takes the one that is saved.
 func (s *server) configureAt(
 	ctx context.Context, in MutationInput, at place, name string, kind operation.Kind, body configBody, dryRun bool,
 ) (*mutationOutput, error) {
+	if kind == operation.SaveConfig && body.Config == nil {
+		body.Config = map[string]any{}
+	}
 	if dryRun {
 		return s.dryRun(ctx, at, name, kind, body)
 	}
@@ -121,14 +131,10 @@ func (s *server) configureAt(
 // checkConfig refuses values that are bad whatever the decky has.
 func checkConfig(name string, submitted map[string]any) error {
 	definition, err := service.ForDecky(name)
-	if err != nil || submitted == nil {
-		return err
+	if err != nil {
+		return fault.From(err).With(fault.Field{Location: "path.service", Message: fault.From(err).Message})
 	}
-	plain := service.Unmask(definition, submitted, nil)
-	if len(plain) != len(submitted) {
-		return nil // a mask stands for something that is not known here
-	}
-	_, err = definition.Validate("body.config", plain)
+	_, err = definition.Validate("body.config", service.Unmask(definition, submitted, nil))
 	return err
 }
 
@@ -234,17 +240,31 @@ func (s *server) setExpiryAt(ctx context.Context, in MutationInput, at place, na
 	if err := decky.CheckExpiry(until, time.Now()); err != nil {
 		return nil, err
 	}
-	d, err := s.deps.Store.DeckyByName(ctx, at.scope, at.name)
-	if err != nil {
-		return nil, err
-	}
 	op := operation.Operation{
-		ID: uuid.Must(uuid.NewV7()), Scope: d.Scope, Lane: d.ID.String(), Kind: operation.SetExpiry, Actor: actor,
-		IdempotencyKey: in.IdempotencyKey, RequestHash: hash, DeckyID: d.ID, Decky: d.Name, Service: name,
+		ID: uuid.Must(uuid.NewV7()), Scope: at.scope, Lane: operation.WholeScope, Kind: operation.SetExpiry, Actor: actor,
+		IdempotencyKey: in.IdempotencyKey, RequestHash: hash, Decky: at.name, Service: name,
 	}
-	out := ServiceExpiryBody{DeckyName: d.Name, ServiceName: name, TopologyID: decky.TopologyOf(d.Scope), ExpiresAt: until}
-	if err := s.deps.Dispatcher.ChangeExpiry(ctx, op, until, out); err != nil {
+	out, err := s.changeExpiry(ctx, at, &op, until)
+	if err == nil {
+		return &mutationOutput{Status: http.StatusOK, Operation: op.ID.String(), Body: out}, nil
+	}
+	if !recorded(err) {
 		return nil, err
 	}
-	return &mutationOutput{Status: http.StatusOK, Operation: op.ID.String(), Body: out}, nil
+	safe := fault.From(err).Safe()
+	op.State, op.Fault = operation.Refused, &safe
+	return s.submit(ctx, change{op: op}, in)
+}
+
+func (s *server) changeExpiry(ctx context.Context, at place, op *operation.Operation, until *time.Time) (ServiceExpiryBody, error) {
+	d, err := s.deps.Store.DeckyByName(ctx, at.scope, at.name)
+	if err == nil && d.Removed {
+		err = decky.NotFound()
+	}
+	if err != nil {
+		return ServiceExpiryBody{}, err
+	}
+	op.DeckyID, op.Lane = d.ID, d.ID.String()
+	out := ServiceExpiryBody{DeckyName: d.Name, ServiceName: op.Service, TopologyID: decky.TopologyOf(d.Scope), ExpiresAt: until}
+	return out, s.deps.Dispatcher.ChangeExpiry(ctx, *op, until, out)
 }

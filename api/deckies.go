@@ -31,7 +31,7 @@ type DeckyBody struct {
 type DeckyService struct {
 	Name          string         `json:"name"`
 	Config        map[string]any `json:"config" nullable:"false" doc:"Secrets are masked"`
-	SavedConfig   map[string]any `json:"saved_config,omitempty" doc:"What the next apply puts in force, when it differs"`
+	SavedConfig   map[string]any `json:"saved_config,omitzero" required:"false" nullable:"false" doc:"What the next apply puts in force, when it differs"`
 	State         string         `json:"state"`
 	RestartNeeded bool           `json:"restart_needed" doc:"A configuration is saved that is not applied"`
 	ExpiresAt     *time.Time     `json:"expires_at"`

@@ -74,7 +74,14 @@ func setupAt(t *testing.T, url string, change ...func(*api.Deps, *api.Options)) 
 	for _, role := range auth.Roles() {
 		b.users[role] = b.addUser(t, string(role), role, false)
 	}
-	t.Cleanup(b.lane.stop)
+	listen, hangUp := context.WithCancel(context.WithoutCancel(t.Context()))
+	var listener sync.WaitGroup
+	listener.Go(func() { _ = b.lane.Run(listen) })
+	t.Cleanup(func() {
+		b.lane.stop()
+		hangUp()
+		listener.Wait()
+	})
 	return b
 }
 

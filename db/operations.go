@@ -24,14 +24,7 @@ func (s *Store) AddOperation(
 ) (stored operation.Operation, added bool, err error) {
 	key := optional(op.IdempotencyKey)
 	err = s.InTx(ctx, func(tx *Tx) error {
-		if key != nil {
-			if err := tx.q.ReleaseIdempotencyKey(ctx, dbsqlc.ReleaseIdempotencyKeyParams{
-				Actor: op.Actor, IdempotencyKey: key, Before: time.Now().Add(-IdempotencyKept),
-			}); err != nil {
-				return err
-			}
-		}
-		row, err := tx.q.InsertOperation(ctx, insertParams(op, key, sealed))
+		row, err := tx.insertOperation(ctx, op, sealed)
 		if err == nil {
 			stored, added = op, true
 			stored.Seq, stored.CreatedAt = row.Seq, row.CreatedAt
@@ -51,6 +44,19 @@ func (s *Store) AddOperation(
 		return nil
 	})
 	return stored, added, err
+}
+
+// insertOperation returns no rows when the idempotency key of op is taken.
+func (tx *Tx) insertOperation(ctx context.Context, op operation.Operation, sealed []byte) (dbsqlc.InsertOperationRow, error) {
+	key := optional(op.IdempotencyKey)
+	if key != nil {
+		if err := tx.q.ReleaseIdempotencyKey(ctx, dbsqlc.ReleaseIdempotencyKeyParams{
+			Actor: op.Actor, IdempotencyKey: key, Before: time.Now().Add(-IdempotencyKept),
+		}); err != nil {
+			return dbsqlc.InsertOperationRow{}, err
+		}
+	}
+	return tx.q.InsertOperation(ctx, insertParams(op, key, sealed))
 }
 
 func insertParams(op operation.Operation, key *string, sealed []byte) dbsqlc.InsertOperationParams {
@@ -183,7 +189,7 @@ func recordStep(ctx context.Context, q *dbsqlc.Queries, id uuid.UUID, step opera
 // Conflict (idempotency_key_in_use).
 func (tx *Tx) RecordDone(ctx context.Context, op operation.Operation, sealed []byte, response any) error {
 	op.State = operation.Received
-	_, err := tx.q.InsertOperation(ctx, insertParams(op, optional(op.IdempotencyKey), sealed))
+	_, err := tx.insertOperation(ctx, op, sealed)
 	if err != nil {
 		return notFound(err, fault.New(fault.Conflict, "idempotency_key_in_use", "a request with this idempotency key has just been made"))
 	}

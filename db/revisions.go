@@ -125,20 +125,21 @@ func (s *Store) DeckyAt(ctx context.Context, scope, name string, at time.Time) (
 	if err != nil {
 		return decky.Decky{}, notFound(err, decky.NotFound())
 	}
-	if rev.State == string(RevisionActive) {
-		all, err := complete(ctx, q, []dbsqlc.Decky{row})
-		if err != nil {
-			return decky.Decky{}, err
-		}
-		return all[0], nil
-	}
 	list, err := services(ctx, q, rev.ID)
 	if err != nil {
 		return decky.Decky{}, err
 	}
 	d := toDecky(row)
-	d.State, d.StateReason, d.Revision, d.Services = "", "", int(rev.Number), list[rev.ID]
-	return d, nil
+	d.Revision, d.Services = int(rev.Number), list[rev.ID]
+	if rev.State != string(RevisionActive) {
+		d.State, d.StateReason = "", ""
+		return d, nil
+	}
+	endpoints, err := q.ListEndpoints(ctx, []uuid.UUID{d.ID})
+	for _, e := range endpoints {
+		d.Endpoints = append(d.Endpoints, toEndpoint(e))
+	}
+	return d, interpret(err)
 }
 
 // PastRevision is a revision that was active once, with the operation that made it. ClosedAt is nil while it is active.

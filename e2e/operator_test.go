@@ -128,10 +128,33 @@ func commandLine(t *testing.T, s *system) {
 	fails(2, "no-such-command")
 	fails(3, "deckies", "list", "--api-url", "http://127.0.0.1:"+harness.FreePort(t))
 	cliStatus(t, run)
+	cliConfigurations(t, s, ok, fails)
 	ok("", "deckies", "remove-service", "cli-01", "ssh")
 	ok("", "deckies", "delete", "cli-01")
 	ok("", "logout")
 	fails(1, "deckies", "list")
+}
+
+// cliConfigurations saves, looks, applies, goes back and sets an end.
+func cliConfigurations(t *testing.T, s *system, ok func(string, ...string) string, fails func(int, ...string) string) {
+	t.Helper()
+	saved := ok("", "deckies", "save-config", "cli-01", "ssh", "--config", "hostname=edge-3", "-o", "table")
+	require.Equal(t, "ssh on cli-01 is saved: hostname=edge-3, password=********, user=deploy\n", saved)
+	require.Contains(t, ok("", "deckies", "show", "cli-01", "-o", "table"), "restart needed")
+	require.Regexp(t, `(?m)^hostname +\(default\) +edge-3$`, ok("", "deckies", "apply", "cli-01", "ssh", "--dry-run", "-o", "table"))
+	require.Contains(t, ok("", "deckies", "apply", "cli-01", "ssh", "-o", "json"), `"recreated":true`)
+	out, code := openssh(t, s.decky(t, "cli-01"), "cli-secret-pw", "", "hostname")
+	require.Equal(t, []any{"edge-3\n", 0}, []any{out, code}, "the mask kept the password")
+
+	require.Regexp(t, `(?m)^4 +active .* apply_config +admin +ssh$`, ok("", "deckies", "revisions", "cli-01", "-o", "table"))
+	require.Equal(t, "cli-01 now has ssh\n", ok("", "deckies", "rollback", "cli-01", "2", "-o", "table"))
+	require.Contains(t, ok("", "deckies", "set-expiry", "cli-01", "ssh", "36h", "-o", "table"), "is removed at")
+	require.Equal(t, "ssh on cli-01 stays\n", ok("", "deckies", "set-expiry", "cli-01", "ssh", "never", "-o", "table"))
+	fails(1, "deckies", "show", "cli-01", "--at", "240h")
+	fails(1, "deckies", "rollback", "cli-01", "99")
+	fails(1, "deckies", "apply", "cli-01", "redis")
+	fails(2, "deckies", "save-config", "cli-01", "ssh")
+	require.Contains(t, ok("", "services", "schema", "ssh", "-o", "table"), "user_password")
 }
 
 // cliConfig shows a configuration full of secrets.

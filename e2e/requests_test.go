@@ -166,12 +166,15 @@ func hostileValues() map[string]string {
 
 func hostileBodies(value string) map[string]string {
 	return map[string]string{
-		"/deckies":                    fmt.Sprintf(`{"name":%s,"services":[]}`, value),
-		"/deckies?":                   fmt.Sprintf(`{"name":"evil-01","services":[],"surprise":%s}`, value),
-		"/deckies?a":                  fmt.Sprintf(`{"name":"evil-02","services":[%s]}`, value),
-		"/deckies?b":                  fmt.Sprintf(`{"name":"evil-03","services":[],"service_config":%s,"x":1}`, value),
-		"/deckies/target-01/services": fmt.Sprintf(`{"name":%s}`, value),
-		"/users":                      fmt.Sprintf(`{"username":%s,"password":"a long enough password"}`, value),
-		"/tokens":                     fmt.Sprintf(`{"name":%s,"role":"viewer"}`, value),
+		"/deckies":                                 fmt.Sprintf(`{"name":%s,"services":[]}`, value),
+		"/deckies?":                                fmt.Sprintf(`{"name":"evil-01","services":[],"surprise":%s}`, value),
+		"/deckies?a":                               fmt.Sprintf(`{"name":"evil-02","services":[%s]}`, value),
+		"/deckies?b":                               fmt.Sprintf(`{"name":"evil-03","services":[],"service_config":%s,"x":1}`, value),
+		"/deckies/target-01/services":              fmt.Sprintf(`{"name":%s}`, value),
+		"/deckies/target-01/services/ssh/apply":    fmt.Sprintf(`{"config":%s}`, value),
+		"/deckies/target-01/services/ssh/apply?":   fmt.Sprintf(`{"config":{"user":%s},"x":1}`, value),
+		"/deckies/target-01/services/redis/apply?": fmt.Sprintf(`{"config":{"version":%s}}`, value),
+		"/users":  fmt.Sprintf(`{"username":%s,"password":"a long enough password"}`, value),
+		"/tokens": fmt.Sprintf(`{"name":%s,"role":"viewer"}`, value),
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/workflowservice/v1"
@@ -29,6 +30,7 @@ func secretsStayInside(t *testing.T, s *system) {
 	mark := "mark" + strings.ReplaceAll(uuid.NewString(), "-", "")
 	config := map[string]any{"password": mark + "-root", "user_password": mark + "-user"}
 	answers := useSecrets(t, s, mark, config)
+	answers = append(answers, configureSecrets(t, s, mark)...)
 	answers = append(answers, everyAnswer(t, s, "secret-01")...)
 
 	for _, a := range answers {
@@ -51,6 +53,7 @@ func secretsStayInside(t *testing.T, s *system) {
 	require.Empty(t, inProc, "arguments and environments of processes")
 	require.False(t, holds(t, s.Log, mark), "the log")
 	onDisk(t, s, mark)
+	inDatabase(t, s, mark)
 }
 
 // useSecrets creates, fails, repeats and succeeds with marked passwords and returns all answers.
@@ -82,6 +85,57 @@ func useSecrets(t *testing.T, s *system, mark string, config map[string]any) (an
 	answers = append(answers, s.must(t, http.StatusUnprocessableEntity, http.MethodPost, "/deckies/secret-02/services", map[string]any{"name": "ssh", "surprise": mark}))
 	wrongKey := map[string]any{"name": mark, "config": config}
 	return append(answers, s.must(t, http.StatusUnprocessableEntity, http.MethodPost, "/deckies/secret-02/services", wrongKey, "Idempotency-Key", "secret-add"))
+}
+
+// configureSecrets saves, applies, writes masks back, asks for what would be, and goes back, and returns all answers.
+func configureSecrets(t *testing.T, s *system, mark string) (answers []harness.Answer) {
+	t.Helper()
+	body := func(tag string) map[string]any {
+		return map[string]any{"config": map[string]any{"password": mark + tag, "user_password": "********"}}
+	}
+	const save, apply = "/deckies/secret-01/services/ssh/config", "/deckies/secret-01/services/ssh/apply"
+	do := func(status int, method, path string, body any, header ...string) {
+		answers = append(answers, s.must(t, status, method, path, body, header...))
+	}
+	for range 2 {
+		do(http.StatusOK, http.MethodPut, save, body("-saved"), "Idempotency-Key", "secret-save")
+	}
+	do(http.StatusCreated, http.MethodPost, apply, nil)
+	do(http.StatusCreated, http.MethodPost, apply, body("-applied"))
+	do(http.StatusOK, http.MethodPost, apply+"?dry_run=true", body("-dry"))
+	do(http.StatusOK, http.MethodPut, save+"?dry_run=true", body("-dry"))
+	do(http.StatusOK, http.MethodPost, "/deckies/secret-01/rollback", map[string]any{"revision": 1})
+	do(http.StatusUnprocessableEntity, http.MethodPut, save, map[string]any{"config": map[string]any{"password": mark + "\n"}})
+	do(http.StatusConflict, http.MethodPut, "/deckies/secret-01/services/redis/config", map[string]any{"config": map[string]any{"version": "6.2.1", "x": mark}})
+	do(http.StatusNotFound, http.MethodPut, "/deckies/secret-03/services/ssh/config", body("-nowhere"))
+	do(http.StatusOK, http.MethodPut, save, body("-kept")) // and stays saved
+	config := filepath.Join(s.Dir, "decoys", s.decky(t, "secret-01").UUID.String(), "ssh", "config.json")
+	require.True(t, holds(t, config, mark+"-root"), "going back brought the password back")
+	require.False(t, holds(t, config, mark+"-kept"))
+	return answers
+}
+
+// inDatabase looks at every row of every table: the mark may be in the services of revisions and nowhere else.
+func inDatabase(t *testing.T, s *system, mark string) {
+	t.Helper()
+	ctx := harness.Within(t, patience)
+	c, err := pgx.Connect(ctx, s.Ready.DatabaseURL)
+	require.NoError(t, err)
+	defer func() { _ = c.Close(ctx) }()
+	rows, err := c.Query(ctx, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'")
+	require.NoError(t, err)
+	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	var found []string
+	for _, table := range tables {
+		var there bool
+		name := pgx.Identifier{table}.Sanitize()
+		require.NoError(t, c.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+name+" t WHERE t::text LIKE '%' || $1 || '%')", mark).Scan(&there))
+		if there {
+			found = append(found, table)
+		}
+	}
+	require.Equal(t, []string{"revision_services"}, found)
 }
 
 // everyAnswer reads all there is to read, as every role.
@@ -134,6 +188,9 @@ func instances(path, decky string, operations []harness.Operation) []string {
 	if !strings.Contains(path, "{id}") {
 		if strings.Contains(path, "{") {
 			return nil
+		}
+		if strings.HasSuffix(path, "/"+decky) {
+			return []string{path, path + "?at=" + time.Now().Add(time.Hour).UTC().Format(time.RFC3339), path + "?at=" + time.Now().Add(-time.Second).UTC().Format(time.RFC3339Nano)}
 		}
 		return []string{path}
 	}

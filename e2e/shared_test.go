@@ -29,6 +29,10 @@ func TestShared(t *testing.T) {
 		"HopelessIsQuarantined":    hopelessProcess,
 		"TemporalTellsTheStory":    temporalTellsTheStory,
 		"CommandLine":              commandLine,
+		"Configurations":           configurations,
+		"FiftyApplies":             fiftyApplies,
+		"PastOfRandomChanges":      pastOfRandomChanges,
+		"EndMovedNearAndFar":       endMovedNearAndFar,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

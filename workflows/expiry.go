@@ -15,6 +15,9 @@ import (
 // SignalExpiryChanged tells a timer that the end of its service was changed; it carries nothing, Postgres has the truth.
 const SignalExpiryChanged = "expiry-changed"
 
+// leastPause keeps clocks that disagree about whether the time has come from spinning.
+const leastPause = 100 * time.Millisecond
+
 var expiry *activities.Expiry
 
 // TemporaryService waits until the time of a service is up and asks for its removal by an ordinary operation. What is in
@@ -34,12 +37,19 @@ func TemporaryService(ctx workflow.Context, in activities.ExpireInput) error {
 		if out.Done && changed.Len() == 0 {
 			return nil
 		}
-		next, in.Attempt, in.Last = out.Next, out.Attempt, out.Last
+		next, in.Attempt, in.Last = later(out.Next, workflow.Now(ctx).Add(leastPause)), out.Attempt, out.Last
 		if workflow.GetInfo(ctx).GetContinueAsNewSuggested() && changed.Len() == 0 {
 			in.Expiry.At = next
 			return workflow.NewContinueAsNewError(ctx, TemporaryService, in)
 		}
 	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // waitUntil returns at a time, or earlier when a signal came.
@@ -53,8 +63,8 @@ func waitUntil(ctx workflow.Context, at time.Time, changed workflow.ReceiveChann
 		Select(ctx)
 }
 
-// startExpiries starts the timers of services that became temporary. One that cannot be started, or runs already, is left
-// to recovery.
+// startExpiries starts the timers of services that became temporary. One that runs already, for a service that was gone and
+// came back, is told; one that cannot be started is left to recovery.
 func startExpiries(ctx workflow.Context, list []decky.Expiry) {
 	for _, e := range list {
 		child := workflow.ExecuteChildWorkflow(workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
@@ -67,7 +77,9 @@ func startExpiries(ctx workflow.Context, list []decky.Expiry) {
 			Memo:                  map[string]any{MemoEpoch: epoch(ctx)},
 			StaticSummary:         ExpirySummary(e),
 		}), TemporaryService, activities.ExpireInput{Expiry: e})
-		_ = child.GetChildWorkflowExecution().Get(ctx, nil)
+		if child.GetChildWorkflowExecution().Get(ctx, nil) != nil {
+			_ = workflow.SignalExternalWorkflow(ctx, ExpiryID(e.ID), "", SignalExpiryChanged, nil).Get(ctx, nil)
+		}
 	}
 }
 

@@ -55,6 +55,8 @@ func TestRecord(t *testing.T) {
 	t.Run("lost mutation", recordLostMutation)
 	t.Run("continue-as-new", recordContinueAsNew)
 	t.Run("observe", recordObserve)
+	t.Run("configurations", recordConfigurations)
+	t.Run("temporary services", recordTemporaryServices)
 }
 
 func recordMutations(t *testing.T) {
@@ -158,6 +160,7 @@ type stage struct {
 	c client.Client
 
 	mu         sync.Mutex
+	ends       map[uuid.UUID]time.Time // of temporary services; zero: it stays
 	plans      map[uuid.UUID]plan
 	ended      map[uuid.UUID]bool
 	converging map[uuid.UUID]bool
@@ -176,14 +179,14 @@ func sharedServer(t *testing.T) client.Client {
 
 func newStage(t *testing.T, c client.Client) *stage {
 	t.Helper()
-	s := &stage{t: t, c: c, plans: map[uuid.UUID]plan{}, ended: map[uuid.UUID]bool{}, converging: map[uuid.UUID]bool{}}
+	s := &stage{t: t, c: c, ends: map[uuid.UUID]time.Time{}, plans: map[uuid.UUID]plan{}, ended: map[uuid.UUID]bool{}, converging: map[uuid.UUID]bool{}}
 	control := sdkworker.New(c, workflows.ControlQueue, sdkworker.Options{})
 	worker.RegisterWorkflows(control)
 	host := sdkworker.New(c, workflows.RuntimeQueue("h1"), sdkworker.Options{
 		DisableWorkflowWorker: true, MaxHeartbeatThrottleInterval: 100 * time.Millisecond,
 	})
 	for name, act := range map[string]any{
-		"Begin": s.Begin, "Activate": s.end, "Discard": s.nothing, "Settle": s.Settle, "Confirm": s.Confirm, "EndCancelled": s.end,
+		"Begin": s.Begin, "Activate": s.end, "Discard": s.nothing, "Settle": s.Settle, "Confirm": s.Confirm, "EndCancelled": s.end, "Expire": s.Expire,
 	} {
 		control.RegisterActivityWithOptions(act, activity.RegisterOptions{Name: name})
 	}

@@ -14,6 +14,7 @@ import (
 	sdkworker "go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/decnet/decnet/activities"
 	"github.com/decnet/decnet/worker"
 	"github.com/decnet/decnet/workflows"
 )
@@ -23,6 +24,7 @@ const replayDir = "testdata/replay"
 
 var typeOfFolder = map[string]string{
 	"mutation": workflows.MutationType, "scope": workflows.ScopeType, "observe": workflows.ObserveType,
+	"expiry": workflows.TemporaryServiceType,
 }
 
 // TestReplay_ReleasedHistoriesStillReplay is what allows an upgrade with open executions: the present code makes of every
@@ -40,7 +42,7 @@ func TestReplay_ReleasedHistoriesStillReplay(t *testing.T) {
 	}
 }
 
-// TestReplay_ChangedWorkflowIsFound keeps the test above honest: workflows that begin with one more timer break every
+// TestReplay_ChangedWorkflowIsFound keeps the test above honest: workflows that begin with one more command break every
 // recorded history, so none of them is too short to tell, and the replayer does look.
 func TestReplay_ChangedWorkflowIsFound(t *testing.T) {
 	t.Parallel()
@@ -82,6 +84,10 @@ func registerChanged(r sdkworker.WorkflowReplayer) {
 	register(r, workflows.ScopeType, func(ctx workflow.Context, in workflows.ScopeInput) error {
 		_ = workflow.Sleep(ctx, more)
 		return workflows.Scope(ctx, in)
+	})
+	register(r, workflows.TemporaryServiceType, func(ctx workflow.Context, in activities.ExpireInput) error {
+		_ = workflow.UpsertMemo(ctx, map[string]any{"more": true}) // it begins with a timer anyway
+		return workflows.TemporaryService(ctx, in)
 	})
 	register(r, workflows.ObserveType, func(ctx workflow.Context, in workflows.ObserveInput) error {
 		_ = workflow.Sleep(ctx, more)

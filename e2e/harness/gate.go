@@ -32,6 +32,9 @@ func NewGate(t testing.TB) (Binaries, *Gate) {
 // Crash lets decoys of a decky end as soon as they are started.
 func (g *Gate) Crash(decky string) { g.ask(decky, "crash") }
 
+// CrashOn lets decoys of a decky whose configuration contains text end as soon as they are started.
+func (g *Gate) CrashOn(decky, text string) { g.ask(decky, "crash "+text) }
+
 // Hold lets decoys of a decky wait before they become ready, until Open.
 func (g *Gate) Hold(decky string) { g.ask(decky, "wait") }
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -19,7 +20,8 @@ func (a *app) deckiesCommand() *cobra.Command {
 	a.clientFlags(c)
 	c.AddCommand(
 		a.deckiesListCommand(), a.deckiesShowCommand(), a.deckiesCreateCommand(), a.deckiesDeleteCommand(), a.deckiesUnquarantineCommand(),
-		a.addServiceCommand(), a.removeServiceCommand(), a.deckiesWatchCommand(),
+		a.addServiceCommand(), a.removeServiceCommand(), a.saveConfigCommand(), a.applyCommand(), a.setExpiryCommand(),
+		a.revisionsCommand(), a.rollbackCommand(), a.deckiesWatchCommand(),
 	)
 	return c
 }
@@ -30,32 +32,37 @@ func (a *app) deckiesListCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List deckies",
 		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			s, err := a.session(c)
-			if err != nil {
-				return err
-			}
-			return s.list(c.Context(), "/deckies", url.Values{}, p, s.deckyTable)
-		},
+		RunE: a.with(func(s *session, _ []string) error {
+			return s.list(s.cmd.Context(), "/deckies", url.Values{}, p, s.deckyTable)
+		}),
 	}
 	p.flags(c)
 	return c
 }
 
 func (a *app) deckiesShowCommand() *cobra.Command {
-	return &cobra.Command{
+	var at string
+	c := &cobra.Command{
 		Use:               "show NAME",
 		Short:             "Show a decky with its services and where they are reached",
+		Long:              "Show a decky with its services and where they are reached; with --at, as it was wanted then, also one that is gone.\n\n" + timeHelp,
+		Example:           "  decnet deckies show web-01 --at 2h",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeDeckies(),
-		RunE: func(c *cobra.Command, args []string) error {
-			s, err := a.session(c)
-			if err != nil {
-				return err
+		RunE: a.with(func(s *session, args []string) error {
+			path := deckyPath(args[0])
+			if at != "" {
+				then, err := parseTime(at, time.Now(), -1)
+				if err != nil {
+					return usagef("--at %w", err)
+				}
+				path += "?" + url.Values{"at": {then.Format(time.RFC3339Nano)}}.Encode()
 			}
-			return s.show(c.Context(), deckyPath(args[0]), s.deckyDetails)
-		},
+			return s.show(s.cmd.Context(), path, s.deckyDetails)
+		}),
 	}
+	c.Flags().StringVar(&at, "at", "", "a time in the past, or how long ago")
+	return c
 }
 
 // newDecky is what the flags of create say.
@@ -117,17 +124,13 @@ func (a *app) deckiesCreateCommand() *cobra.Command {
   decnet deckies create bastion --service ssh --config ssh.user=deploy --config ssh.password=-`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(c *cobra.Command, args []string) error {
-			s, err := a.session(c)
-			if err != nil {
-				return err
-			}
+		RunE: a.with(func(s *session, args []string) error {
 			body, err := n.body(a, args[0])
 			if err != nil {
 				return err
 			}
 			return s.change(http.MethodPost, "/deckies", body, s.deckyDetails)
-		},
+		}),
 	}
 	n.flags(c)
 	a.waitFlags(c)
@@ -140,13 +143,9 @@ func (a *app) deckiesDeleteCommand() *cobra.Command {
 		Short:             "Stop a decky and delete it",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeDeckies(),
-		RunE: func(c *cobra.Command, args []string) error {
-			s, err := a.session(c)
-			if err != nil {
-				return err
-			}
+		RunE: a.with(func(s *session, args []string) error {
 			return s.change(http.MethodDelete, deckyPath(args[0]), nil, s.say("decky "+Clean(args[0])+" is deleted"))
-		},
+		}),
 	}
 	a.waitFlags(c)
 	return c
@@ -158,13 +157,9 @@ func (a *app) deckiesUnquarantineCommand() *cobra.Command {
 		Short:             "Repair a decky whose repairs kept failing",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeDeckies(),
-		RunE: func(c *cobra.Command, args []string) error {
-			s, err := a.session(c)
-			if err != nil {
-				return err
-			}
+		RunE: a.with(func(s *session, args []string) error {
 			return s.change(http.MethodPost, deckyPath(args[0])+"/unquarantine", nil, s.say("decky "+Clean(args[0])+" runs again"))
-		},
+		}),
 	}
 	a.waitFlags(c)
 	return c
@@ -173,18 +168,16 @@ func (a *app) deckiesUnquarantineCommand() *cobra.Command {
 func (a *app) addServiceCommand() *cobra.Command {
 	var settings []string
 	var file string
+	var end lifetime
 	c := &cobra.Command{
-		Use:               "add-service NAME SERVICE",
-		Short:             "Add a service to a running decky",
-		Long:              "Add a service to a running decky; its other services are not touched.\n\n" + valueHelp,
-		Example:           "  decnet deckies add-service web-01 ssh --config user=deploy --config password=@pw.txt",
+		Use:   "add-service NAME SERVICE",
+		Short: "Add a service to a running decky",
+		Long:  "Add a service to a running decky; its other services are not touched.\n\n" + valueHelp,
+		Example: `  decnet deckies add-service web-01 ssh --config user=deploy --config password=@pw.txt
+  decnet deckies add-service web-01 redis --expires-in 2h`,
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: a.completeAddService(),
-		RunE: func(c *cobra.Command, args []string) error {
-			s, err := a.session(c)
-			if err != nil {
-				return err
-			}
+		RunE: a.with(func(s *session, args []string) error {
 			v := &values{app: a}
 			config, err := v.file(file)
 			if err == nil {
@@ -197,11 +190,15 @@ func (a *app) addServiceCommand() *cobra.Command {
 			if len(config) > 0 {
 				body["config"] = config
 			}
+			if err := end.set(body, time.Now()); err != nil {
+				return err
+			}
 			return s.change(http.MethodPost, deckyPath(args[0])+"/services", body, s.servicesLine)
-		},
+		}),
 	}
 	c.Flags().StringArrayVar(&settings, "config", nil, "key=value, see above; may be repeated")
 	c.Flags().StringVar(&file, "config-file", "", "JSON file {key: value}, - for standard input")
+	end.flags(c)
 	a.waitFlags(c)
 	return c
 }
@@ -212,16 +209,23 @@ func (a *app) removeServiceCommand() *cobra.Command {
 		Short:             "Remove a service from a running decky",
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: a.completeRemoveService(),
-		RunE: func(c *cobra.Command, args []string) error {
-			s, err := a.session(c)
-			if err != nil {
-				return err
-			}
-			return s.change(http.MethodDelete, deckyPath(args[0])+"/services/"+url.PathEscape(args[1]), nil, s.servicesLine)
-		},
+		RunE: a.with(func(s *session, args []string) error {
+			return s.change(http.MethodDelete, servicePath(args), nil, s.servicesLine)
+		}),
 	}
 	a.waitFlags(c)
 	return c
+}
+
+// with returns a command's body that gets its session.
+func (a *app) with(body func(s *session, args []string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		s, err := a.session(c)
+		if err != nil {
+			return err
+		}
+		return body(s, args)
+	}
 }
 
 // change encodes body, nil for none, and sends the mutation.
@@ -238,6 +242,11 @@ func (s *session) change(method, path string, body map[string]any, table func(re
 }
 
 func deckyPath(name string) string { return "/deckies/" + url.PathEscape(name) }
+
+// servicePath is that of the arguments NAME SERVICE.
+func servicePath(args []string) string {
+	return deckyPath(args[0]) + "/services/" + url.PathEscape(args[1])
+}
 
 // page is which part of a list to fetch.
 type page struct {

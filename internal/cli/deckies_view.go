@@ -33,6 +33,7 @@ type deckyView struct {
 type serviceView struct {
 	Name          string         `json:"name"`
 	Config        map[string]any `json:"config"`
+	SavedConfig   map[string]any `json:"saved_config"`
 	State         string         `json:"state"`
 	RestartNeeded bool           `json:"restart_needed"`
 	ExpiresAt     *time.Time     `json:"expires_at"`
@@ -85,14 +86,30 @@ func (s *session) deckyDetails(r reply) error {
 	if len(d.Services) == 0 {
 		return writeLines(s.env.Stdout, "services   none")
 	}
+	header := []string{"service", "state", "reached at", "expires", "config"}
+	saved := slices.ContainsFunc(d.Services, func(v serviceView) bool { return v.SavedConfig != nil })
+	if saved {
+		header = append(header, "saved")
+	}
 	rows := make([][]string, len(d.Services))
 	for i, v := range d.Services {
 		rows[i] = []string{v.Name, v.stateText(), d.endpointsOf(v.Name), stamp(v.ExpiresAt), configText(v.Config)}
+		if saved {
+			rows[i] = append(rows[i], v.savedText())
+		}
 	}
 	if err := writeLines(s.env.Stdout, ""); err != nil {
 		return err
 	}
-	return writeTable(s.env.Stdout, []string{"service", "state", "reached at", "expires", "config"}, rows)
+	return writeTable(s.env.Stdout, header, rows)
+}
+
+// savedText prints what the next apply puts in force.
+func (v serviceView) savedText() string {
+	if v.SavedConfig != nil && len(v.SavedConfig) == 0 {
+		return "(defaults)"
+	}
+	return configText(v.SavedConfig)
 }
 
 func (d deckyView) pairs() []pair {
@@ -114,10 +131,13 @@ func (d deckyView) pairs() []pair {
 }
 
 func (v serviceView) stateText() string {
-	if v.RestartNeeded {
-		return v.State + ", restart needed"
+	switch {
+	case !v.RestartNeeded:
+		return v.State
+	case v.State == "": // in the past
+		return "restart needed"
 	}
-	return v.State
+	return v.State + ", restart needed"
 }
 
 func (d deckyView) endpointsOf(service string) string {

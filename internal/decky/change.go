@@ -71,20 +71,19 @@ func ApplyConfig(services []Service, name string, config service.Config, number 
 }
 
 // Rollback returns the services of an earlier revision as the revision with the given number. Decoys that are the same in
-// both stay as they are. What was temporary and whose time has passed is left out; a service that is not in the registry
-// any more is Unprocessable (unknown_service).
+// both stay as they are. A service that is there now keeps its present end; one that is not and whose time has passed is left
+// out. A service that is not in the registry any more is Unprocessable (unknown_service).
 func Rollback(current, earlier []Service, number int, now time.Time) ([]Service, error) {
 	var next []Service
 	for _, s := range earlier {
-		if s.ExpiresAt != nil && !s.ExpiresAt.After(now) {
+		i := Find(current, s.Name)
+		if i >= 0 {
+			s.ExpiresAt, s.ExpiryID = current[i].ExpiresAt, current[i].ExpiryID // the clock is not turned back
+		} else if s.ExpiresAt != nil && !s.ExpiresAt.After(now) {
 			continue
 		}
 		if _, err := service.ForDecky(s.Name); err != nil {
 			return nil, err
-		}
-		i := Find(current, s.Name)
-		if i >= 0 {
-			s.ExpiresAt, s.ExpiryID = current[i].ExpiresAt, current[i].ExpiryID // the clock is not turned back
 		}
 		if i >= 0 && Same(s.Config, current[i].Config) {
 			s.Revision = current[i].Revision

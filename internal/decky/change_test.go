@@ -149,7 +149,7 @@ func TestRollback_Properties(t *testing.T) {
 		require.NoError(t, err)
 		var alive []string
 		for _, s := range earlier {
-			if s.ExpiresAt == nil || s.ExpiresAt.After(now) {
+			if decky.Find(current, s.Name) >= 0 || s.ExpiresAt == nil || s.ExpiresAt.After(now) {
 				alive = append(alive, s.Name)
 			}
 		}
@@ -158,6 +158,10 @@ func TestRollback_Properties(t *testing.T) {
 			require.Equal(t, alive[i], s.Name)
 			require.True(t, decky.Same(earlier[decky.Find(earlier, s.Name)].Config, s.Config))
 			j := decky.Find(current, s.Name)
+			if j >= 0 {
+				require.Equal(t, current[j].ExpiresAt, s.ExpiresAt, "the clock is not turned back")
+				require.Equal(t, current[j].ExpiryID, s.ExpiryID)
+			}
 			if j >= 0 && decky.Same(current[j].Config, s.Config) {
 				require.Equal(t, current[j].Revision, s.Revision)
 			} else {

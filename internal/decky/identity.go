@@ -166,7 +166,7 @@ func (s *Spec) checkServices() error {
 		if err != nil {
 			return fault.From(err).With(fault.Field{Location: fmt.Sprintf("body.services[%d]", i), Message: fault.From(err).Message})
 		}
-		config, err := d.Validate("body.service_config."+name, s.Configs[name])
+		config, err := d.Validate("body.service_config."+name, service.Unmask(d, s.Configs[name], nil))
 		if err != nil {
 			return err
 		}

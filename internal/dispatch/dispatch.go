@@ -274,15 +274,23 @@ func (d *Dispatcher) wakeExpiry(ctx context.Context, e decky.Expiry) error {
 	if err != nil {
 		return err
 	}
-	options := expiryOptions(e, installation.Epoch)
-	_, err = d.temporal.SignalWithStartWorkflow(ctx, options.ID, workflows.SignalExpiryChanged, nil, options,
-		workflows.TemporaryService, activities.ExpireInput{Expiry: e})
+	return d.signalExpiry(ctx, e, installation.Epoch)
+}
+
+// EnsureExpiry starts the timer of a temporary service unless it runs, and wakes it then if asked to: it may wait for a time
+// that was changed while Temporal did not answer.
+func (d *Dispatcher) EnsureExpiry(ctx context.Context, e decky.Expiry, epoch int, wake bool) error {
+	if wake {
+		return d.signalExpiry(ctx, e, epoch)
+	}
+	_, err := d.temporal.ExecuteWorkflow(ctx, expiryOptions(e, epoch), workflows.TemporaryService, activities.ExpireInput{Expiry: e})
 	return unavailable(err)
 }
 
-// EnsureExpiry starts the timer of a temporary service unless it runs.
-func (d *Dispatcher) EnsureExpiry(ctx context.Context, e decky.Expiry, epoch int) error {
-	_, err := d.temporal.ExecuteWorkflow(ctx, expiryOptions(e, epoch), workflows.TemporaryService, activities.ExpireInput{Expiry: e})
+func (d *Dispatcher) signalExpiry(ctx context.Context, e decky.Expiry, epoch int) error {
+	options := expiryOptions(e, epoch)
+	_, err := d.temporal.SignalWithStartWorkflow(ctx, options.ID, workflows.SignalExpiryChanged, nil, options,
+		workflows.TemporaryService, activities.ExpireInput{Expiry: e})
 	return unavailable(err)
 }
 

@@ -152,16 +152,21 @@ func TestCancel_RunningAndQueued(t *testing.T) {
 
 func TestAccept_IsKeptWhileTemporalIsAway(t *testing.T) {
 	t.Parallel()
-	store := dbtest.Open(t)
-	away, err := client.NewLazyClient(client.Options{HostPort: "127.0.0.1:1", Logger: temporallog.NewStructuredLogger(quiet)})
-	require.NoError(t, err)
-	t.Cleanup(away.Close)
-	box, err := secretbox.New(make([]byte, secretbox.KeyBytes))
-	require.NoError(t, err)
-	d := dispatch.New(store, away, box, quiet)
+	d := awayFrom(t, dbtest.Open(t))
 	op := accept(t, d, "web-01", "")
 	got, err := d.Wait(t.Context(), op.ID, 0)
 	require.NoError(t, err)
 	require.Equal(t, operation.Received, got.State)
 	require.Equal(t, fault.Unavailable, fault.KindOf(d.Submit(t.Context(), op)))
+}
+
+// awayFrom returns a dispatcher that cannot reach Temporal.
+func awayFrom(t *testing.T, store *db.Store) *dispatch.Dispatcher {
+	t.Helper()
+	away, err := client.NewLazyClient(client.Options{HostPort: "127.0.0.1:1", Logger: temporallog.NewStructuredLogger(quiet)})
+	require.NoError(t, err)
+	t.Cleanup(away.Close)
+	box, err := secretbox.New(make([]byte, secretbox.KeyBytes))
+	require.NoError(t, err)
+	return dispatch.New(store, away, box, quiet)
 }

@@ -136,7 +136,11 @@ func (f Field) coerce(raw any) (any, error) {
 	return nil, fmt.Errorf("has the unknown type %q", f.Type)
 }
 
-// text accepts strings and plain scalars; objects and lists are refused rather than printed.
+// exact is the largest whole number up to which a JSON number keeps its digits (RFC 8259 section 6, RFC 7493 section 2.2).
+const exact = 1 << 53
+
+// text accepts strings and plain scalars. Objects and lists are refused rather than printed, as are numbers that do not
+// have the digits any more that were sent.
 func (f Field) text(raw any) (string, error) {
 	var s string
 	switch v := raw.(type) {
@@ -145,6 +149,9 @@ func (f Field) text(raw any) (string, error) {
 	case bool:
 		s = strconv.FormatBool(v)
 	case float64:
+		if math.Abs(v) > exact {
+			return "", fmt.Errorf("must be text: as a number it is too large")
+		}
 		s = strconv.FormatFloat(v, 'f', -1, 64)
 	case int64:
 		s = strconv.FormatInt(v, 10)
@@ -166,13 +173,15 @@ func (f Field) text(raw any) (string, error) {
 
 func control(r rune) bool { return r < 0x20 || r == 0x7f }
 
+// coerceInt accepts whole numbers and their decimal text. JSON has one type of number: 4.0 is 4. Booleans and fractions are
+// refused, in text too.
 func (f Field) coerceInt(raw any) (int64, error) {
 	var n int64
 	switch v := raw.(type) {
 	case int64:
 		n = v
 	case float64:
-		if v != math.Trunc(v) || math.Abs(v) > 1<<53 {
+		if v != math.Trunc(v) || math.Abs(v) > exact {
 			return 0, fmt.Errorf("must be a whole number")
 		}
 		n = int64(v)

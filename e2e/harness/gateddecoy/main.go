@@ -1,13 +1,16 @@
 // Command gateddecoy stands in front of the real decoy and misbehaves when a test asks for it. It takes the same
 // arguments; a file named after the decky key in the folder "ask" beside the program says what to do: "crash" ends it
-// at once, "wait" holds it up until the file is gone. Otherwise it becomes the program "real" beside it.
+// at once, "crash TEXT" only if its configuration contains TEXT, "wait" holds it up until the file is gone. Otherwise it
+// becomes the program "real" beside it.
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -38,7 +41,8 @@ func obey(asked, config string) error {
 		return err
 	}
 	var c struct {
-		Key string `json:"decky_key"`
+		Key           string          `json:"decky_key"`
+		ServiceConfig json.RawMessage `json:"service_config"`
 	}
 	if err := json.Unmarshal(text, &c); err != nil {
 		return err
@@ -48,7 +52,10 @@ func obey(asked, config string) error {
 		if err != nil {
 			return nil //nolint:nilerr // nothing is asked for
 		}
-		if string(wish) == "crash" {
+		if on, crash := strings.CutPrefix(string(wish), "crash"); crash {
+			if !bytes.Contains(c.ServiceConfig, []byte(strings.TrimSpace(on))) {
+				return nil
+			}
 			return fmt.Errorf("as asked for")
 		}
 		time.Sleep(10 * time.Millisecond)

@@ -47,7 +47,7 @@ const (
 type Dispatcher interface {
 	Submit(ctx context.Context, op operation.Operation) error
 	EnsureScope(ctx context.Context, scope string, epoch int, highest int64) error
-	EnsureExpiry(ctx context.Context, e decky.Expiry, epoch int) error
+	EnsureExpiry(ctx context.Context, e decky.Expiry, epoch int, wake bool) error
 }
 
 // Recovery runs in every worker; the holder of a lock works. All fields but StateFile are required.
@@ -379,7 +379,8 @@ func (r *Recovery) expiries(ctx context.Context, epoch int) error {
 		return err
 	}
 	for _, e := range due {
-		if err := r.Dispatcher.EnsureExpiry(ctx, e, epoch); err != nil {
+		// The last pass before the end wakes a timer that does not know of it, and later ones one that lost it.
+		if err := r.Dispatcher.EnsureExpiry(ctx, e, epoch, e.At.Before(now.Add(2*every))); err != nil {
 			return fmt.Errorf("start the timer of %s on decky %s: %w", e.Service, e.DeckyID, err)
 		}
 	}
