@@ -83,6 +83,7 @@ func TestChangeExpiry_RacesWithTheEnd(t *testing.T) {
 	const races, atLeast, deckies, limit = 1000, 50, 8, 45 * time.Second
 	b := setup(t)
 	close(b.rt.hold)
+	resubmit(t, b)
 	began := time.Now()
 	var started, kept, lost, gone atomic.Int64
 	var wg sync.WaitGroup
@@ -119,6 +120,29 @@ func TestChangeExpiry_RacesWithTheEnd(t *testing.T) {
 	for _, op := range dropped {
 		require.Equal(t, "superseded", op.Fault.Code)
 	}
+}
+
+// resubmit does what recovery does for operations that a busy Temporal did not take.
+func resubmit(t *testing.T, b *bundle) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	wg.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(2 * time.Second):
+			}
+			ops, _ := b.store.OpenOperations(ctx, 100)
+			for _, op := range ops {
+				if op.State == operation.Received && time.Since(op.CreatedAt) > 6*time.Second {
+					_ = b.d.Submit(ctx, op)
+				}
+			}
+		}
+	})
 }
 
 // racer extends a little later after it won, and a little earlier after it lost, so that it stays close to the end.
