@@ -46,7 +46,7 @@ type dockerSystem struct {
 func (s *dockerSystem) unseen() time.Time { return s.noticed }
 
 func (s *dockerSystem) victims() []string {
-	own := []string{"dockerd", "dockerd", "dockerd with live-restore", "a base", "a base", "a service", "a service"}
+	own := []string{"dockerd", "dockerd", "dockerd with live-restore", "dockerd with live-restore", "a base", "a base", "a service", "a service"}
 	return append(own, s.roleSystem.victims()...)
 }
 

@@ -1,7 +1,7 @@
 // Package docker runs decoys as containers of a Docker engine, through Compose as a library.
 //
 // Each decky is one base container, which owns the network namespace and the address, and one container per service in
-// that namespace. The invariants it protects:
+// that namespace. The namespace has the settings of the system the decky pretends to be. The invariants it protects:
 //
 //   - The engine is the authority on what runs; labels say what a container is. state.json on disk only adds what the
 //     engine cannot tell (boot id, whether it was verified) and counts only for the container it names.

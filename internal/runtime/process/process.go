@@ -1,6 +1,8 @@
 // Package process runs decoys as child processes of this host, one per service, each in its own session, so that they
 // outlive the control plane and are adopted by the next one.
 //
+// It has no network of its own: decoys answer with the host's TCP/IP stack, whatever system their decky pretends to be.
+//
 // It is not a supervisor: it restarts nothing by itself. The invariants it protects:
 //
 //   - /proc is the authority on what runs. A decoy is a process whose arguments are exactly

@@ -23,6 +23,8 @@ const (
 	answerLimit = time.Minute
 	answerPoll  = 50 * time.Millisecond
 	endLimit    = 20 * time.Second
+
+	startAttempts = 3
 )
 
 // Engine is a Docker engine of one test's own, which may kill it: nothing else runs on it.
@@ -58,8 +60,20 @@ func Private(tb testing.TB) *Engine {
 
 func (e *Engine) path(name string) string { return filepath.Join(e.dir, name) }
 
-// Start starts the engine after Kill and waits until it answers.
-func (e *Engine) Start() error {
+// Start starts the engine after Kill and waits until it answers. It is tried again, as an init system does: an engine that takes
+// the containerd of its predecessor for alive gives up.
+func (e *Engine) Start() (err error) {
+	for range startAttempts {
+		if err = e.start(); !errors.Is(err, errEnded) {
+			return err
+		}
+	}
+	return err
+}
+
+var errEnded = errors.New("dockerd ended")
+
+func (e *Engine) start() error {
 	log, err := os.OpenFile(e.path("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -83,7 +97,7 @@ func (e *Engine) Start() error {
 		}
 		select {
 		case <-e.done:
-			return errors.New("dockerd ended")
+			return errEnded
 		default:
 		}
 	}
