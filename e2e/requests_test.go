@@ -132,7 +132,7 @@ func hostileInput(t *testing.T, s *system) {
 	deckies, err := harness.List[harness.Decky](harness.Within(t, patience), &s.Client, "/deckies")
 	require.NoError(t, err)
 	for _, d := range deckies {
-		require.Regexp(t, `^[a-z]+-\d+$`, d.Name)
+		require.Regexp(t, `^[a-z]+-\d+(-[a-z]+-\d+)?$`, d.Name)
 		require.NotContains(t, []string{"key-01", "media-01"}, d.Name)
 	}
 }

@@ -175,7 +175,8 @@ func readable(t *testing.T, s *system) (paths []string) {
 		Paths map[string]map[string]json.RawMessage `json:"paths"`
 	}](t, &s.Client, "/openapi.json")
 	for path, methods := range document.Paths {
-		if _, ok := methods["get"]; ok {
+		// What streams carry is read from the bus.
+		if get, ok := methods["get"]; ok && !bytes.Contains(get, []byte("text/event-stream")) {
 			paths = append(paths, path)
 		}
 	}

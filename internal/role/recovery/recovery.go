@@ -271,6 +271,9 @@ func (r *Recovery) endOldEpochs(ctx context.Context, epoch int) error {
 	if epoch == 1 {
 		return nil
 	}
+	if err := r.endKnown(ctx, epoch); err != nil {
+		return err
+	}
 	query := fmt.Sprintf("WorkflowType IN ('%s', '%s', '%s') AND ExecutionStatus = 'Running'",
 		workflows.ScopeType, workflows.MutationType, workflows.TemporaryServiceType)
 	var page []byte
@@ -283,17 +286,56 @@ func (r *Recovery) endOldEpochs(ctx context.Context, epoch int) error {
 			if m := memoMark(e.GetMemo()); m.Epoch >= epoch {
 				continue
 			}
-			run := e.GetExecution()
-			err := r.Temporal.TerminateWorkflow(ctx, run.GetWorkflowId(), run.GetRunId(), "the database was restored: a new epoch began")
-			var gone *serviceerror.NotFound
-			if err != nil && !errors.As(err, &gone) {
-				return fmt.Errorf("terminate %s: %w", run.GetWorkflowId(), err)
+			if err := r.end(ctx, e.GetExecution()); err != nil {
+				return err
 			}
 		}
 		if page = list.GetNextPageToken(); len(page) == 0 {
 			return nil
 		}
 	}
+}
+
+// endKnown ends what can be named: a listing does not show yet what was started a moment ago, before the restore was noticed.
+func (r *Recovery) endKnown(ctx context.Context, epoch int) error {
+	scopes, err := r.Store.TopologyScopes(ctx)
+	if err != nil {
+		return err
+	}
+	ids := []string{workflows.ScopeID(decky.FleetScope)}
+	for _, scope := range scopes {
+		ids = append(ids, workflows.ScopeID(scope))
+	}
+	ops, err := r.Store.OpenOperations(ctx, maxOpen)
+	if err != nil {
+		return err
+	}
+	for _, op := range ops {
+		ids = append(ids, workflows.MutationID(op.ID))
+	}
+	for _, id := range ids {
+		d, err := r.Temporal.DescribeWorkflowExecution(ctx, id, "")
+		var missing *serviceerror.NotFound
+		switch info := d.GetWorkflowExecutionInfo(); {
+		case errors.As(err, &missing):
+		case err != nil:
+			return fmt.Errorf("describe %s: %w", id, err)
+		case info.GetStatus() == enums.WORKFLOW_EXECUTION_STATUS_RUNNING && memoMark(info.GetMemo()).Epoch < epoch:
+			if err := r.end(ctx, info.GetExecution()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *Recovery) end(ctx context.Context, run *commonpb.WorkflowExecution) error {
+	err := r.Temporal.TerminateWorkflow(ctx, run.GetWorkflowId(), run.GetRunId(), "the database was restored: a new epoch began")
+	var gone *serviceerror.NotFound
+	if err != nil && !errors.As(err, &gone) {
+		return fmt.Errorf("terminate %s: %w", run.GetWorkflowId(), err)
+	}
+	return nil
 }
 
 // schedules makes sure that every host with a runtime is looked at.
