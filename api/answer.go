@@ -133,6 +133,9 @@ func (s *server) submit(ctx context.Context, c change, wait time.Duration) (*mut
 	if err != nil {
 		return nil, err
 	}
+	if c.async && stored.State.Open() {
+		return accepted(stored), nil
+	}
 	if stored.ID == c.op.ID && stored.State.Open() {
 		now, err := s.deps.Dispatcher.Wait(ctx, stored.ID, 0)
 		if err != nil {

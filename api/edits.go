@@ -64,7 +64,7 @@ func (s *server) registerEdits() {
 
 // editTopology asks for an edit and answers at once; the topology's stream and the operation tell how it ends.
 func (s *server) editTopology(ctx context.Context, in *editInput) (*mutationOutput, error) {
-	in.Prefer = "wait=0"
+	in.Prefer = "wait=0" // a repetition
 	out, err := s.mutate(ctx, in.MutationInput, "edit "+in.TopologyID, in.Body, func(ctx context.Context) (change, error) {
 		raw, err := json.Marshal(in.Body.Payload)
 		if err != nil {
@@ -79,6 +79,7 @@ func (s *server) editTopology(ctx context.Context, in *editInput) (*mutationOutp
 			return change{}, err
 		}
 		c := change{
+			async: true,
 			op: operation.Operation{
 				Scope: topology.ScopeName(in.id()), Lane: operation.WholeScope, Kind: operation.Kind(edit.Op()), Payload: shown,
 			},
@@ -166,7 +167,7 @@ func editState(state operation.State) string {
 
 // TopologySnapshot is what a stream of a topology's events begins with.
 type TopologySnapshot struct {
-	TopologyID string     `json:"topology_id"`
-	Status     string     `json:"status"`
+	TopologyID string             `json:"topology_id"`
+	Status     string             `json:"status"`
 	InFlight   []TopologyEditBody `json:"in_flight" nullable:"false"`
 }

@@ -132,6 +132,8 @@ func (s *server) mutation(status int, method, id, path, summary string, resource
 type change struct {
 	op      operation.Operation
 	request operation.Request
+	// async: the answer is that the request was accepted, whatever becomes of it in the next moment.
+	async bool
 }
 
 // rnd chooses what a create request leaves open; the choice is no secret.
