@@ -183,6 +183,9 @@ func (s *server) plan(
 		if err == nil {
 			err = t.CheckVersion(version)
 		}
+		if err == nil {
+			err = tx.CheckSettled(ctx, id)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -468,6 +468,9 @@ func (s *server) deleteTopology(ctx context.Context, in *TopologyChangeInput) (*
 		if err == nil && !t.Status.Deletable() {
 			err = t.Status.Refused("deleted")
 		}
+		if err == nil {
+			err = tx.CheckIdle(ctx, t.ID)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -507,13 +510,13 @@ func (s *server) teardownTopology(ctx context.Context, in *TopologyChangeInput) 
 func (s *server) changeTopology(
 	ctx context.Context, in MutationInput, id uuid.UUID, kind operation.Kind, check func(topology.Topology, topology.Graph) error,
 ) (*mutationOutput, error) {
-	in.Prefer = "wait=0"
+	in.Prefer = "wait=0" // a repetition
 	out, err := s.mutate(ctx, in, string(kind)+" "+id.String(), nil, func(ctx context.Context) (change, error) {
 		t, g, err := s.graph(ctx, id)
 		if err == nil {
 			err = check(t, g)
 		}
-		return change{op: operation.Operation{Scope: topology.ScopeName(id), Lane: operation.WholeScope, Kind: kind}}, err
+		return change{op: operation.Operation{Scope: topology.ScopeName(id), Lane: operation.WholeScope, Kind: kind}, async: true}, err
 	})
 	if err != nil {
 		return nil, err
