@@ -337,7 +337,7 @@ func announcement(op operation.Operation, d decky.Decky, rev db.Revision) (event
 	mutation := mutationPayload{
 		Decky: d.Name, TopologyID: topology, OldServices: decky.Names(d.Services), NewServices: names, Trigger: "creation", Actor: op.Actor, OperationID: op.ID,
 	}
-	switch op.Kind {
+	switch op.Kind { //nolint:exhaustive // the others make a decky, or tell nothing of one
 	case operation.AddService:
 		return bus.EventDeckyServiceAdded, changed
 	case operation.RemoveService:
@@ -351,7 +351,6 @@ func announcement(op operation.Operation, d decky.Decky, rev db.Revision) (event
 		mutation.Trigger = "retirement"
 	case operation.Rollback:
 		mutation.Trigger = "operator"
-	case operation.CreateDecky, operation.SetExpiry, operation.Reconcile:
 	}
 	return bus.EventDeckyMutation, mutation
 }

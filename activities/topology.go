@@ -306,7 +306,7 @@ func (m *Mutation) activateTopology(ctx context.Context, tx *db.Tx, op operation
 	if err != nil {
 		return nil, err
 	}
-	switch op.Kind { //nolint:exhaustive // the others are edits
+	switch op.Kind {
 	case operation.Deploy:
 		if err = m.setStates(ctx, tx, t.ID, decky.Running, ""); err == nil {
 			err = m.setStatus(ctx, tx, &t, topology.Active, "")

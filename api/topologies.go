@@ -412,7 +412,7 @@ func (b createTopologyBody) params() topology.Params {
 	return p
 }
 
-func set[T any](field *T, value *T) {
+func set[T any](field, value *T) {
 	if value != nil {
 		*field = *value
 	}

@@ -46,7 +46,7 @@ func (b *bundle) topology(t *testing.T, path string) api.TopologyBody {
 }
 
 // settled waits until nothing of the topology is under way.
-func (b *bundle) settled(t *testing.T, path string, want string) api.TopologyBody {
+func (b *bundle) settled(t *testing.T, path, want string) api.TopologyBody {
 	t.Helper()
 	var body api.TopologyBody
 	require.Eventually(t, func() bool {

@@ -153,7 +153,7 @@ func TestRollback_Properties(t *testing.T) {
 				alive = append(alive, s.Name)
 			}
 		}
-		require.Equal(t, len(alive), len(next))
+		require.Len(t, next, len(alive))
 		for i, s := range next {
 			require.Equal(t, alive[i], s.Name)
 			require.True(t, decky.Same(earlier[decky.Find(earlier, s.Name)].Config, s.Config))
