@@ -386,6 +386,9 @@ func (m *Mutation) writeReconcile(ctx context.Context, tx *db.Tx, op operation.O
 	if err != nil {
 		return err
 	}
+	if d.Planned { // what is left of it goes, its state stays
+		return nil
+	}
 	if d.State == decky.Quarantined { // somebody looked at it: its failures count from none again
 		if err := tx.SetRepairs(ctx, d.ID, 0, 0); err != nil {
 			return err

@@ -126,7 +126,10 @@ func configured(op operation.Operation, d decky.Decky, rev db.Revision) ConfigBo
 }
 
 func (m *Mutation) activateReconciled(ctx context.Context, tx *db.Tx, op operation.Operation, d decky.Decky) error {
-	if d.Removed {
+	switch {
+	case d.Planned:
+		return nil
+	case d.Removed:
 		return m.transition(ctx, tx, d, decky.TornDown, "", "deleted", op.ID)
 	}
 	return m.transition(ctx, tx, d, decky.Running, "", "state_changed", op.ID)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"slices"
 
 	"github.com/google/uuid"
 
@@ -80,12 +79,16 @@ func (m *Mutation) writeDeploy(ctx context.Context, tx *db.Tx, t topology.Topolo
 	if err := topology.Fault(topology.Blocking(topology.Validate(g))); err != nil {
 		return err
 	}
-	addresses, err := m.topologyAddresses(ctx, tx, g, g.Deckies)
+	next, err := m.addresses(ctx, tx, g)
 	if err != nil {
 		return err
 	}
 	for _, d := range g.Deckies {
-		if err := tx.SetDeckyAddress(ctx, d.ID, addresses[d.ID]); err != nil {
+		ip, err := next(d)
+		if err == nil {
+			err = tx.SetDeckyAddress(ctx, d.ID, ip)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -95,43 +98,26 @@ func (m *Mutation) writeDeploy(ctx context.Context, tx *db.Tx, t topology.Topolo
 	return m.setStatus(ctx, tx, &t, topology.Deploying, "")
 }
 
-// topologyAddresses returns the addresses at which the runtime makes deckies reachable: those of their home LANs where
-// LANs are networks, free ones of the pool where they are only names.
-func (m *Mutation) topologyAddresses(ctx context.Context, tx *db.Tx, g topology.Graph, deckies []topology.Decky) (map[uuid.UUID]netip.Addr, error) {
-	if m.Pool.Prefix == decky.LoopbackPool {
-		return m.pooled(ctx, tx, deckies)
-	}
-	addresses := make(map[uuid.UUID]netip.Addr, len(deckies))
-	for _, d := range deckies {
-		home, _ := g.Home(d.ID)
-		text, _ := d.Address(home.Name)
-		ip, err := netip.ParseAddr(text)
-		if err != nil {
-			return nil, topology.AddressMissing(d.Name, home.Name)
-		}
-		addresses[d.ID] = ip
-	}
-	return addresses, nil
-}
-
-func (m *Mutation) pooled(ctx context.Context, tx *db.Tx, deckies []topology.Decky) (map[uuid.UUID]netip.Addr, error) {
-	addresses := make(map[uuid.UUID]netip.Addr, len(deckies))
-	if len(deckies) == 0 {
-		return addresses, nil
+// addresses returns what finds the address a runtime reaches a decky of a topology at: that in its home LAN where LANs are
+// networks, one of the pool where they are only names.
+func (m *Mutation) addresses(ctx context.Context, tx *db.Tx, g topology.Graph) (func(topology.Decky) (netip.Addr, error), error) {
+	if m.Pool.Prefix != decky.LoopbackPool {
+		return func(d topology.Decky) (netip.Addr, error) {
+			home, _ := g.Home(d.ID)
+			text, _ := d.Address(home.Name)
+			ip, err := netip.ParseAddr(text)
+			if err != nil {
+				return netip.Addr{}, topology.AddressMissing(d.Name, home.Name)
+			}
+			return ip, nil
+		}, nil
 	}
 	used, err := tx.UsedAddresses(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, d := range deckies {
+	return func(topology.Decky) (netip.Addr, error) {
 		ip, err := m.Pool.Next(used)
-		if err != nil {
-			return nil, err
-		}
 		used = append(used, ip)
-		addresses[d.ID] = ip
-	}
-	return addresses, nil
+		return ip, err
+	}, err
 }
 
 func (m *Mutation) writeTeardown(ctx context.Context, tx *db.Tx, op operation.Operation, t topology.Topology) error {
@@ -198,13 +184,22 @@ func (m *Mutation) saveEdit(
 		return err
 	}
 	// Addresses are known before rows are inserted: a decky that may run has one.
-	addresses, err := m.topologyAddresses(ctx, tx, after, made(before, after))
+	next, err := m.addresses(ctx, tx, after)
 	if err != nil {
 		return err
 	}
+	made := map[uuid.UUID]netip.Addr{}
+	for _, d := range after.Deckies {
+		if _, existed := before.Decky(d.ID); existed {
+			continue
+		}
+		if made[d.ID], err = next(d); err != nil {
+			return err
+		}
+	}
 	invent := func(d topology.Decky) decky.Decky {
 		fresh := Invent(d)
-		fresh.IP = addresses[d.ID]
+		fresh.IP = made[d.ID]
 		return fresh
 	}
 	if err := tx.SaveGraph(ctx, t, before, after, invent); err != nil {
@@ -226,32 +221,31 @@ func (m *Mutation) saveEdit(
 	return tx.BumpTopology(ctx, &t)
 }
 
-// made returns the deckies of after that before has not.
-func made(before, after topology.Graph) []topology.Decky {
-	return slices.DeleteFunc(slices.Clone(after.Deckies), func(d topology.Decky) bool {
-		_, existed := before.Decky(d.ID)
-		return existed
-	})
-}
-
 // moveHomes gives deckies whose address at home changes the new one, where LANs are networks.
 func (m *Mutation) moveHomes(ctx context.Context, tx *db.Tx, before, after topology.Graph) error {
 	if m.Pool.Prefix == decky.LoopbackPool {
 		return nil
 	}
-	from, err := m.topologyAddresses(ctx, tx, before, before.Deckies)
-	if err != nil {
-		return err
+	home := func(g topology.Graph, d topology.Decky) string {
+		l, _ := g.Home(d.ID)
+		ip, _ := d.Address(l.Name)
+		return ip
 	}
-	to, err := m.topologyAddresses(ctx, tx, after, after.Deckies)
+	next, err := m.addresses(ctx, tx, after)
 	if err != nil {
 		return err
 	}
 	for _, d := range after.Deckies {
-		if was, existed := from[d.ID]; existed && was != to[d.ID] {
-			if err := tx.SetDeckyAddress(ctx, d.ID, to[d.ID]); err != nil {
-				return err
-			}
+		was, existed := before.Decky(d.ID)
+		if !existed || home(before, was) == home(after, d) {
+			continue
+		}
+		ip, err := next(d)
+		if err == nil {
+			err = tx.SetDeckyAddress(ctx, d.ID, ip)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
