@@ -381,11 +381,8 @@ func (s *server) nextSubnet(ctx context.Context, in *nextSubnetInput) (*output[S
 	if err != nil {
 		return nil, err
 	}
-	var reserved []string
-	if err := s.deps.Store.InTx(ctx, func(tx *db.Tx) (err error) {
-		reserved, err = s.reserved(ctx, tx, uuid.Nil)
-		return err
-	}); err != nil {
+	reserved, err := s.reserved(ctx, s.deps.Store, uuid.Nil)
+	if err != nil {
 		return nil, err
 	}
 	subnet, err := topology.NextSubnet(base, topology.Reserved(reserved...))

@@ -151,12 +151,16 @@ func (s *Store) StatusEvents(ctx context.Context, id uuid.UUID, limit int) ([]St
 	return list, interpret(err)
 }
 
-// ReservedSubnets lists the subnets that every topology but one holds, as text in CIDR form.
+// ReservedSubnets lists the subnets that every topology but one holds, as text in CIDR form, and locks their choice to the
+// end of the transaction.
 func (tx *Tx) ReservedSubnets(ctx context.Context, except uuid.UUID) ([]string, error) {
+	if err := tx.q.LockSubnets(ctx); err != nil {
+		return nil, err
+	}
 	return reservedSubnets(ctx, tx.q, except)
 }
 
-// ReservedSubnets is Tx.ReservedSubnets outside of a transaction.
+// ReservedSubnets is Tx.ReservedSubnets without the lock.
 func (s *Store) ReservedSubnets(ctx context.Context, except uuid.UUID) ([]string, error) {
 	list, err := reservedSubnets(ctx, s.queries(), except)
 	return list, interpret(err)

@@ -45,6 +45,10 @@ SELECT * FROM topology_status_events WHERE topology_id = @topology_id ORDER BY i
 -- name: ListLANs :many
 SELECT * FROM lans WHERE topology_id = @topology_id ORDER BY position;
 
+-- name: LockSubnets :exec
+-- Serialises the choice of subnets; held to the end of the transaction, taken after the row of the topology.
+SELECT pg_advisory_xact_lock(hashtext('decnet subnets'));
+
 -- name: ListReservedSubnets :many
 SELECT subnet FROM lans WHERE holds_subnet AND topology_id <> @except_topology ORDER BY subnet;
 

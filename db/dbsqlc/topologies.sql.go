@@ -628,6 +628,16 @@ func (q *Queries) ListTopologyDeckies(ctx context.Context, arg ListTopologyDecki
 	return items, nil
 }
 
+const lockSubnets = `-- name: LockSubnets :exec
+SELECT pg_advisory_xact_lock(hashtext('decnet subnets'))
+`
+
+// Serialises the choice of subnets; held to the end of the transaction, taken after the row of the topology.
+func (q *Queries) LockSubnets(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, lockSubnets)
+	return err
+}
+
 const lockTopology = `-- name: LockTopology :one
 SELECT id, name, mode, status, status_reason, generated_from, version, created_at, status_changed_at, deleted_at FROM topologies WHERE id = $1 AND deleted_at IS NULL FOR UPDATE
 `
