@@ -130,10 +130,10 @@ func (m *Mutation) writeTeardown(ctx context.Context, tx *db.Tx, op operation.Op
 	if err := tx.SetPlanned(ctx, t.ID, true); err != nil {
 		return err
 	}
-	if err := m.setStates(ctx, tx, t.ID, decky.TearingDown, ""); err != nil {
+	if err := m.setStatus(ctx, tx, &t, topology.TearingDown, ""); err != nil {
 		return err
 	}
-	return m.setStatus(ctx, tx, &t, topology.TearingDown, "")
+	return m.setStates(ctx, tx, t.ID, decky.TearingDown, "")
 }
 
 func (m *Mutation) writeEdit(
@@ -162,10 +162,10 @@ func (m *Mutation) writeEdit(
 	if err != nil {
 		return false, err
 	}
-	if err := m.saveEdit(ctx, tx, t, op, before, after, effects); err != nil {
+	if err := announceEdit(ctx, tx, t.ID, op, bus.MutationApplying, ""); err != nil {
 		return false, err
 	}
-	if err := announceEdit(ctx, tx, t.ID, op, bus.MutationApplying, ""); err != nil {
+	if err := m.saveEdit(ctx, tx, t, op, before, after, effects); err != nil {
 		return false, err
 	}
 	idle := len(effects.Converge)+len(effects.Remove)+len(effects.CreateNetworks)+len(effects.RemoveNetworks) == 0
