@@ -272,6 +272,10 @@ func (s *server) removeLAN(ctx context.Context, in *removeLANInput) (*mutationOu
 
 func (s *server) addDecky(ctx context.Context, in *addDeckyInput) (*mutationOutput, error) {
 	b := in.Body
+	if b.IP != "" && b.LAN == "" {
+		const why = "needs the LAN it is in"
+		return nil, fault.New(fault.Unprocessable, "address_invalid", "the address %s", why).With(fault.Field{Location: "body.ip", Message: why})
+	}
 	op := topology.AddDecky{
 		Name: b.Name, LAN: b.LAN, Services: b.Services, Configs: configs(b.ServiceConfig), Archetype: b.Archetype,
 		ForwardsL3: b.ForwardsL3, IP: b.IP, X: b.X, Y: b.Y,
