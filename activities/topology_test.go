@@ -231,13 +231,13 @@ func TestTopology_UndoneTeardownRunsAgain(t *testing.T) {
 	for state, want := range map[operation.State]topology.Status{operation.Cancelled: topology.Active, operation.Unconverged: topology.Degraded} {
 		p := setup(t).plan()
 		p.succeed(p.on(operation.Deploy, nil))
-		running := p.wanted()
+		before := p.wanted()
 		teardown := p.on(operation.Teardown, nil)
 		p.begin(teardown, "run")
 		require.Empty(t, p.wanted())
 		p.undo(teardown, state)
 		p.status(want)
-		require.Equal(t, running, p.wanted())
+		require.Equal(t, before, p.wanted())
 		if state != operation.Unconverged {
 			continue
 		}
@@ -275,7 +275,7 @@ func TestTopology_UndoneEditsLeaveWhatWas(t *testing.T) {
 		p.undo(op, operation.Failed)
 		_, after := p.topology()
 		require.Equal(t, before, after, kind)
-		require.Equal(t, running, p.wanted(), kind)
+		require.ElementsMatch(t, running, p.wanted(), kind)
 		require.Equal(t, revision, p.decky("pc-01").Revision)
 		p.status(topology.Active)
 	}

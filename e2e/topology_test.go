@@ -346,7 +346,7 @@ func cancelledDeploy(t *testing.T, s *system, gate *harness.Gate) {
 	}
 	gate.Open(queued.key("pc-02"))
 	queued.agrees(t)
-	require.Equal(t, 2, len(queued.view(t).LANs))
+	require.Len(t, queued.view(t).LANs, 2)
 	sequence := told(queued.events(t))
 	require.Contains(t, sequence, "add_lan failed", "whoever waits for the edit is told")
 	require.Contains(t, sequence, "add_decky failed")
