@@ -140,7 +140,7 @@ func (m *Mutation) writeEdit(
 	ctx context.Context, tx *db.Tx, t topology.Topology, op operation.Operation, request operation.Request,
 ) (unaffected bool, err error) {
 	if !t.Status.Live() {
-		return false, t.Status.Refused("changed while it runs")
+		return false, t.Status.Refused("edited by a mutation")
 	}
 	if err := t.CheckVersion(request.ExpectedVersion); err != nil {
 		return false, err

@@ -237,7 +237,7 @@ func TestTopology_UndoneTeardownRunsAgain(t *testing.T) {
 		require.Empty(t, p.wanted())
 		p.undo(teardown, state)
 		p.status(want)
-		require.Equal(t, before, p.wanted())
+		require.ElementsMatch(t, before, p.wanted())
 		if state != operation.Unconverged {
 			continue
 		}

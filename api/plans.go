@@ -178,7 +178,7 @@ func (s *server) plan(
 	return s.record(ctx, in, what, body, op, func(tx *db.Tx) (any, error) {
 		t, err := tx.LockTopology(ctx, id)
 		if err == nil && !t.Status.Editable() {
-			err = t.Status.Refused("edited as a plan; use mutations")
+			err = t.Status.Refused("edited as a plan")
 		}
 		if err == nil {
 			err = t.CheckVersion(version)
