@@ -109,8 +109,7 @@ func (m *Mutation) begin(ctx context.Context, tx *db.Tx, in BeginInput) (BeginRe
 		out.Outcome = Interrupted // the run id stays: a repetition must find the same
 		return out, nil
 	case op.Cancel:
-		f := operation.CancelledFault()
-		return ended(out, operation.Cancelled, f), tx.EndOperation(ctx, op.ID, operation.Cancelled, f, nil)
+		return ended(out, operation.Cancelled, operation.CancelledFault()), cancelled(ctx, tx, op)
 	}
 	if err := tx.StartOperation(ctx, op.ID, in.RunID); err != nil {
 		return BeginResult{}, err
@@ -168,7 +167,7 @@ func (m *Mutation) refuse(ctx context.Context, id uuid.UUID, f *fault.Error) (Be
 		if err := tx.RecordStep(ctx, id, record); err != nil {
 			return err
 		}
-		if err := m.announceRefusal(ctx, tx, op, f); err != nil {
+		if err := announceRefusal(ctx, tx, op, f); err != nil {
 			return err
 		}
 		return tx.EndOperation(ctx, id, operation.Refused, f, nil)
@@ -401,7 +400,7 @@ func (m *Mutation) address(ctx context.Context, tx *db.Tx, wish string) (netip.A
 
 // writeReconcile marks a decky as being repaired. One that is gone is repaired too: nothing of it may run.
 func (m *Mutation) writeReconcile(ctx context.Context, tx *db.Tx, op operation.Operation) error {
-	d, err := tx.LockDecky(ctx, op.DeckyID)
+	d, err := lockDecky(ctx, tx, op)
 	if fault.KindOf(err) == fault.NotFound {
 		return nil
 	}

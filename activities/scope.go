@@ -81,6 +81,6 @@ func (s *Scope) EndCancelled(ctx context.Context, in OperationInput) error {
 		if err != nil || !op.State.Open() || op.State == operation.Running {
 			return err
 		}
-		return tx.EndOperation(ctx, op.ID, operation.Cancelled, operation.CancelledFault(), nil)
+		return cancelled(ctx, tx, op)
 	}))
 }

@@ -60,7 +60,7 @@ func (m *Mutation) activate(ctx context.Context, tx *db.Tx, op operation.Operati
 	if op.Kind.OfTopology() {
 		return m.activateTopology(ctx, tx, op)
 	}
-	d, err := tx.LockDecky(ctx, op.DeckyID)
+	d, err := lockDecky(ctx, tx, op)
 	if op.Kind == operation.Reconcile && fault.KindOf(err) == fault.NotFound {
 		return nil, nil
 	}
@@ -158,8 +158,18 @@ func (m *Mutation) Discard(ctx context.Context, in OperationInput) error {
 	}))
 }
 
+// lockDecky locks the decky an operation changes, and before it the topology it belongs to: its status follows.
+func lockDecky(ctx context.Context, tx *db.Tx, op operation.Operation) (decky.Decky, error) {
+	if op.Scope != decky.FleetScope {
+		if _, err := lockTopology(ctx, tx, op.Scope); err != nil {
+			return decky.Decky{}, err
+		}
+	}
+	return tx.LockDecky(ctx, op.DeckyID)
+}
+
 func (m *Mutation) discardDecky(ctx context.Context, tx *db.Tx, op operation.Operation) error {
-	d, err := tx.LockDecky(ctx, op.DeckyID)
+	d, err := lockDecky(ctx, tx, op)
 	if err == nil && d.Removed {
 		err = m.setState(ctx, tx, d, decky.TearingDown, "")
 	}
@@ -198,7 +208,7 @@ func (m *Mutation) Settle(ctx context.Context, in SettleInput) error {
 }
 
 func (m *Mutation) settleDecky(ctx context.Context, tx *db.Tx, op operation.Operation, in SettleInput) error {
-	d, err := tx.LockDecky(ctx, op.DeckyID)
+	d, err := lockDecky(ctx, tx, op)
 	switch {
 	case fault.KindOf(err) == fault.NotFound:
 		return nil
@@ -264,6 +274,14 @@ func (m *Mutation) transition(
 	if d.State == state && operationID == uuid.Nil {
 		return nil
 	}
+	if err := m.announceState(ctx, tx, d, state, transition, operationID); err != nil {
+		return err
+	}
+	return m.refreshTopology(ctx, tx, d.Scope)
+}
+
+// announceState tells of a decky, given as it was before, that it is in another state now.
+func (m *Mutation) announceState(ctx context.Context, tx *db.Tx, d decky.Decky, state decky.State, transition string, operationID uuid.UUID) error {
 	payload := statePayload{
 		HostID: m.HostID, Name: d.Name, TopologyID: decky.TopologyOf(d.Scope), State: state, Transition: transition, Source: decky.FleetScope,
 	}
@@ -280,10 +298,7 @@ func (m *Mutation) transition(
 	if err != nil {
 		return err
 	}
-	if err := publish(ctx, tx, d.ID, subject, bus.EventDeckyState, payload, operationID); err != nil {
-		return err
-	}
-	return m.refreshTopology(ctx, tx, d.Scope)
+	return publish(ctx, tx, d.ID, subject, bus.EventDeckyState, payload, operationID)
 }
 
 type servicePayload struct {

@@ -23,6 +23,8 @@ type topologyUndo struct {
 	Deckies []uuid.UUID `json:"deckies,omitempty"`
 	// Graph is what an edit changed, without services; nil for a deploy or teardown.
 	Graph *topology.Graph `json:"graph,omitempty"`
+	// Was is the status before a teardown.
+	Was topology.Status `json:"was,omitempty"`
 }
 
 func undoOf(op operation.Operation) (topologyUndo, error) {
@@ -61,7 +63,7 @@ func (m *Mutation) writeTopology(ctx context.Context, tx *db.Tx, op operation.Op
 	case operation.Deploy:
 		return false, m.writeDeploy(ctx, tx, t)
 	case operation.Teardown:
-		return false, m.writeTeardown(ctx, tx, t)
+		return false, m.writeTeardown(ctx, tx, op, t)
 	}
 	return m.writeEdit(ctx, tx, t, op, request)
 }
@@ -118,24 +120,27 @@ func (m *Mutation) addresses(ctx context.Context, tx *db.Tx, g topology.Graph) (
 	}, err
 }
 
-func (m *Mutation) writeTeardown(ctx context.Context, tx *db.Tx, t topology.Topology) error {
+func (m *Mutation) writeTeardown(ctx context.Context, tx *db.Tx, op operation.Operation, t topology.Topology) error {
 	if !t.Status.Teardownable() {
 		return t.Status.Refused("torn down")
+	}
+	if err := tx.SetUndo(ctx, op.ID, topologyUndo{Was: t.Status}); err != nil {
+		return err
 	}
 	if err := tx.SetPlanned(ctx, t.ID, true); err != nil {
 		return err
 	}
-	if err := tx.SetDeckyStates(ctx, t.ID, decky.TearingDown); err != nil {
+	if err := m.setStatus(ctx, tx, &t, topology.TearingDown, ""); err != nil {
 		return err
 	}
-	return m.setStatus(ctx, tx, &t, topology.TearingDown, "")
+	return m.setStates(ctx, tx, t.ID, decky.TearingDown, "")
 }
 
 func (m *Mutation) writeEdit(
 	ctx context.Context, tx *db.Tx, t topology.Topology, op operation.Operation, request operation.Request,
 ) (unaffected bool, err error) {
 	if !t.Status.Live() {
-		return false, t.Status.Refused("changed while it runs")
+		return false, t.Status.Refused("edited by a mutation")
 	}
 	if err := t.CheckVersion(request.ExpectedVersion); err != nil {
 		return false, err
@@ -157,10 +162,10 @@ func (m *Mutation) writeEdit(
 	if err != nil {
 		return false, err
 	}
-	if err := m.saveEdit(ctx, tx, t, op, before, after, effects); err != nil {
+	if err := announceEdit(ctx, tx, t.ID, op, bus.MutationApplying, ""); err != nil {
 		return false, err
 	}
-	if err := m.announceEdit(ctx, tx, t.ID, op, bus.MutationApplying, ""); err != nil {
+	if err := m.saveEdit(ctx, tx, t, op, before, after, effects); err != nil {
 		return false, err
 	}
 	idle := len(effects.Converge)+len(effects.Remove)+len(effects.CreateNetworks)+len(effects.RemoveNetworks) == 0
@@ -200,6 +205,9 @@ func (m *Mutation) saveEdit(
 	if err := tx.SaveGraph(ctx, t, before, after, invent); err != nil {
 		return err
 	}
+	if err := m.moveHomes(ctx, tx, before, after); err != nil {
+		return err
+	}
 	for _, d := range after.Deckies {
 		if err := m.reviseTopologyDecky(ctx, tx, op, before, d); err != nil {
 			return err
@@ -211,6 +219,36 @@ func (m *Mutation) saveEdit(
 		}
 	}
 	return tx.BumpTopology(ctx, &t)
+}
+
+// moveHomes gives deckies whose address at home changes the new one, where LANs are networks.
+func (m *Mutation) moveHomes(ctx context.Context, tx *db.Tx, before, after topology.Graph) error {
+	if m.Pool.Prefix == decky.LoopbackPool {
+		return nil
+	}
+	home := func(g topology.Graph, d topology.Decky) string {
+		l, _ := g.Home(d.ID)
+		ip, _ := d.Address(l.Name)
+		return ip
+	}
+	next, err := m.addresses(ctx, tx, after)
+	if err != nil {
+		return err
+	}
+	for _, d := range after.Deckies {
+		was, existed := before.Decky(d.ID)
+		if !existed || home(before, was) == home(after, d) {
+			continue
+		}
+		ip, err := next(d)
+		if err == nil {
+			err = tx.SetDeckyAddress(ctx, d.ID, ip)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func withoutServices(g topology.Graph) topology.Graph {
@@ -264,16 +302,19 @@ func (m *Mutation) activateTopology(ctx context.Context, tx *db.Tx, op operation
 	}
 	switch op.Kind {
 	case operation.Deploy:
-		if err = tx.SetDeckyStates(ctx, t.ID, decky.Running); err == nil {
+		if err = m.setStates(ctx, tx, t.ID, decky.Running, ""); err == nil {
 			err = m.setStatus(ctx, tx, &t, topology.Active, "")
 		}
 	case operation.Teardown:
-		if err = tx.SetDeckyStates(ctx, t.ID, decky.TornDown); err == nil {
+		if err = m.setStates(ctx, tx, t.ID, decky.TornDown, ""); err == nil {
 			err = m.setStatus(ctx, tx, &t, topology.TornDown, "")
 		}
 	default:
 		if err = m.activateEdit(ctx, tx, op); err == nil {
-			err = m.announceEdit(ctx, tx, t.ID, op, bus.MutationApplied, "")
+			err = announceEdit(ctx, tx, t.ID, op, bus.MutationApplied, "")
+		}
+		if err == nil {
+			err = m.refreshTopology(ctx, tx, op.Scope) // what an earlier undo left behind may be whole again
 		}
 	}
 	return TopologyBody{ID: t.ID, Status: t.Status, Version: t.Version}, err
@@ -325,18 +366,28 @@ func (m *Mutation) discardTopology(ctx context.Context, tx *db.Tx, op operation.
 		}
 		return m.setStatus(ctx, tx, &t, topology.Failed, "the deploy is being undone")
 	case operation.Teardown:
-		if t.Status != topology.TearingDown {
-			return nil
-		}
-		if err := tx.SetPlanned(ctx, t.ID, false); err != nil {
-			return err
-		}
-		if err := tx.SetDeckyStates(ctx, t.ID, decky.Running); err != nil {
-			return err
-		}
-		return m.setStatus(ctx, tx, &t, topology.Degraded, "the teardown is being undone")
+		return m.discardTeardown(ctx, tx, t, op)
 	}
 	return m.discardEdit(ctx, tx, t, op)
+}
+
+// discardTeardown wants the deckies back, unless there were none: of a deploy that failed nothing ran.
+func (m *Mutation) discardTeardown(ctx context.Context, tx *db.Tx, t topology.Topology, op operation.Operation) error {
+	if t.Status != topology.TearingDown {
+		return nil
+	}
+	undo, err := undoOf(op)
+	if err != nil {
+		return err
+	}
+	const reason = "the teardown is being undone"
+	if undo.Was == topology.Failed || undo.Was == topology.Deploying {
+		return m.setStatus(ctx, tx, &t, topology.Failed, reason)
+	}
+	if err := tx.SetPlanned(ctx, t.ID, false); err != nil {
+		return err
+	}
+	return m.setStatus(ctx, tx, &t, topology.Degraded, reason)
 }
 
 func (m *Mutation) discardEdit(ctx context.Context, tx *db.Tx, t topology.Topology, op operation.Operation) error {
@@ -347,7 +398,14 @@ func (m *Mutation) discardEdit(ctx context.Context, tx *db.Tx, t topology.Topolo
 	if err := tx.DiscardRevision(ctx, op.ID); err != nil {
 		return err
 	}
+	failed, err := tx.Graph(ctx, t)
+	if err != nil {
+		return err
+	}
 	if err := tx.SaveGraph(ctx, t, *undo.Graph, *undo.Graph, Invent); err != nil {
+		return err
+	}
+	if err := m.moveHomes(ctx, tx, failed, *undo.Graph); err != nil {
 		return err
 	}
 	return tx.BumpTopology(ctx, &t)
@@ -362,25 +420,46 @@ func (m *Mutation) settleTopology(ctx context.Context, tx *db.Tx, op operation.O
 	if err != nil {
 		return err
 	}
-	if err := m.settleDeckies(ctx, tx, t, op, in); err != nil {
-		return err
-	}
-	if op.Kind == operation.Deploy || op.Kind == operation.Teardown {
+	switch op.Kind { //nolint:exhaustive // the others are edits
+	case operation.Deploy:
+		if err := m.setStates(ctx, tx, t.ID, decky.Failed, in.Fault.Message); err != nil {
+			return err
+		}
 		return tx.SetTopologyReason(ctx, &t, in.Fault.Message)
+	case operation.Teardown:
+		return m.settleTeardown(ctx, tx, t, in)
+	}
+	if err := m.settleEdited(ctx, tx, op, in); err != nil {
+		return err
 	}
 	if in.State == operation.Unconverged {
 		if err := m.setStatus(ctx, tx, &t, topology.Degraded, in.Fault.Message); err != nil {
 			return err
 		}
 	}
-	return m.announceEdit(ctx, tx, t.ID, op, bus.MutationFailed, fmt.Sprintf("%s: %s", in.Fault.Code, in.Fault.Message))
+	return announceEdit(ctx, tx, t.ID, op, bus.MutationFailed, reasonOf(in.Fault))
 }
 
-// settleDeckies gives the deckies an operation touched the state they are in after it was undone.
-func (m *Mutation) settleDeckies(ctx context.Context, tx *db.Tx, t topology.Topology, op operation.Operation, in SettleInput) error {
-	if op.Kind == operation.Deploy {
-		return tx.SetDeckyStates(ctx, t.ID, decky.Failed)
+// settleTeardown leaves a topology as it was before a teardown, or degraded when its deckies are not all back.
+func (m *Mutation) settleTeardown(ctx context.Context, tx *db.Tx, t topology.Topology, in SettleInput) error {
+	state, reason := decky.Running, ""
+	switch {
+	case t.Status == topology.Failed:
+		state, reason = decky.Failed, in.Fault.Message
+	case in.State == operation.Unconverged:
+		state, reason = decky.Degraded, in.Fault.Message
 	}
+	if err := m.setStates(ctx, tx, t.ID, state, reason); err != nil {
+		return err
+	}
+	if err := tx.SetTopologyReason(ctx, &t, in.Fault.Message); err != nil {
+		return err
+	}
+	return m.refreshTopology(ctx, tx, topology.ScopeName(t.ID))
+}
+
+// settleEdited gives the deckies an edit touched the state they are in after it was undone.
+func (m *Mutation) settleEdited(ctx context.Context, tx *db.Tx, op operation.Operation, in SettleInput) error {
 	undo, err := undoOf(op)
 	if err != nil {
 		return err
@@ -400,6 +479,27 @@ func (m *Mutation) settleDeckies(ctx context.Context, tx *db.Tx, t topology.Topo
 			err = m.setState(ctx, tx, d, decky.Running, "")
 		}
 		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setStates puts all deckies of a topology into one state and announces those that were in another.
+func (m *Mutation) setStates(ctx context.Context, tx *db.Tx, id uuid.UUID, state decky.State, reason string) error {
+	changed, err := tx.SetDeckyStates(ctx, id, state, reason)
+	if err != nil {
+		return err
+	}
+	for _, d := range changed {
+		transition := "state_changed"
+		switch {
+		case state == decky.TornDown:
+			transition = "deleted"
+		case d.State == decky.Pending && state == decky.Running:
+			transition = "inserted"
+		}
+		if err := m.announceState(ctx, tx, d, state, transition, uuid.Nil); err != nil {
 			return err
 		}
 	}
@@ -453,7 +553,7 @@ type editPayload struct {
 }
 
 // announceEdit tells how far an edit of a topology got. Only what has not happened yet says what it is.
-func (m *Mutation) announceEdit(ctx context.Context, tx *db.Tx, id uuid.UUID, op operation.Operation, state, reason string) error {
+func announceEdit(ctx context.Context, tx *db.Tx, id uuid.UUID, op operation.Operation, state, reason string) error {
 	subject, err := bus.TopologyMutation(id.String(), state)
 	if err != nil {
 		return err
@@ -466,12 +566,23 @@ func (m *Mutation) announceEdit(ctx context.Context, tx *db.Tx, id uuid.UUID, op
 }
 
 // announceRefusal tells that an edit of a topology will not happen.
-func (m *Mutation) announceRefusal(ctx context.Context, tx *db.Tx, op operation.Operation, f *fault.Error) error {
+func announceRefusal(ctx context.Context, tx *db.Tx, op operation.Operation, f *fault.Error) error {
 	id, ok := topology.IDFromScope(op.Scope)
 	if !ok || len(op.Payload) == 0 {
 		return nil
 	}
-	return m.announceEdit(ctx, tx, id, op, bus.MutationFailed, f.Code+": "+f.Message)
+	return announceEdit(ctx, tx, id, op, bus.MutationFailed, reasonOf(*f))
 }
+
+// cancelled ends an operation that was cancelled before it began.
+func cancelled(ctx context.Context, tx *db.Tx, op operation.Operation) error {
+	f := operation.CancelledFault()
+	if err := announceRefusal(ctx, tx, op, f); err != nil {
+		return err
+	}
+	return tx.EndOperation(ctx, op.ID, operation.Cancelled, f, nil)
+}
+
+func reasonOf(f fault.Error) string { return f.Code + ": " + f.Message }
 
 func ptr[T any](v T) *T { return &v }

@@ -9,6 +9,7 @@ import (
 	"go.temporal.io/sdk/activity"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/operation"
 	"github.com/decnet/decnet/internal/temporalfault"
 	"github.com/decnet/decnet/internal/topology"
@@ -87,7 +88,7 @@ func (r *Runtime) convergeAll(ctx context.Context, deckies []uuid.UUID, steps *s
 	for _, id := range deckies {
 		g.Go(func() error {
 			if err := r.convergeOne(gctx, id); err != nil {
-				return fmt.Errorf("decky %s: %w", id, err)
+				return err
 			}
 			done.Add(1)
 			progress()
@@ -107,5 +108,19 @@ func (r *Runtime) convergeOne(ctx context.Context, id uuid.UUID) error {
 	if err != nil {
 		return err
 	}
-	return r.reach(ctx, want, func(string) {})
+	if err := r.reach(ctx, want, func(string) {}); err != nil {
+		return named(want.Name, err)
+	}
+	return nil
+}
+
+// named says in a fault which of many deckies it is about.
+func named(decky string, err error) error {
+	f, ok := fault.As(err)
+	if !ok || decky == "" {
+		return err
+	}
+	about := *f
+	about.Message = decky + ": " + f.Message
+	return about.Wrap(err)
 }

@@ -92,7 +92,7 @@ func (s *server) editTopology(ctx context.Context, in *editInput) (*mutationOutp
 		}
 		t, err := s.deps.Store.Topology(ctx, in.id())
 		if err == nil && !t.Status.Live() {
-			err = t.Status.Refused("changed while it runs")
+			err = t.Status.Refused("edited by a mutation")
 		}
 		if err == nil {
 			err = t.CheckVersion(in.Body.ExpectedVersion)

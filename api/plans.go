@@ -178,10 +178,13 @@ func (s *server) plan(
 	return s.record(ctx, in, what, body, op, func(tx *db.Tx) (any, error) {
 		t, err := tx.LockTopology(ctx, id)
 		if err == nil && !t.Status.Editable() {
-			err = t.Status.Refused("edited as a plan; use mutations")
+			err = t.Status.Refused("edited as a plan")
 		}
 		if err == nil {
 			err = t.CheckVersion(version)
+		}
+		if err == nil {
+			err = tx.CheckSettled(ctx, id)
 		}
 		if err != nil {
 			return nil, err
@@ -269,6 +272,10 @@ func (s *server) removeLAN(ctx context.Context, in *removeLANInput) (*mutationOu
 
 func (s *server) addDecky(ctx context.Context, in *addDeckyInput) (*mutationOutput, error) {
 	b := in.Body
+	if b.IP != "" && b.LAN == "" {
+		const why = "needs the LAN it is in"
+		return nil, fault.New(fault.Unprocessable, "address_invalid", "the address %s", why).With(fault.Field{Location: "body.ip", Message: why})
+	}
 	op := topology.AddDecky{
 		Name: b.Name, LAN: b.LAN, Services: b.Services, Configs: configs(b.ServiceConfig), Archetype: b.Archetype,
 		ForwardsL3: b.ForwardsL3, IP: b.IP, X: b.X, Y: b.Y,
@@ -378,11 +385,8 @@ func (s *server) nextSubnet(ctx context.Context, in *nextSubnetInput) (*output[S
 	if err != nil {
 		return nil, err
 	}
-	var reserved []string
-	if err := s.deps.Store.InTx(ctx, func(tx *db.Tx) (err error) {
-		reserved, err = s.reserved(ctx, tx, uuid.Nil)
-		return err
-	}); err != nil {
+	reserved, err := s.reserved(ctx, s.deps.Store, uuid.Nil)
+	if err != nil {
 		return nil, err
 	}
 	subnet, err := topology.NextSubnet(base, topology.Reserved(reserved...))

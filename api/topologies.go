@@ -450,12 +450,17 @@ func (s *server) newTopology(
 }
 
 // reserved lists the subnets a topology must keep clear of: those of others, and the fleet's.
-func (s *server) reserved(ctx context.Context, tx *db.Tx, id uuid.UUID) ([]string, error) {
-	list, err := tx.ReservedSubnets(ctx, id)
+func (s *server) reserved(ctx context.Context, from subnets, id uuid.UUID) ([]string, error) {
+	list, err := from.ReservedSubnets(ctx, id)
 	if fleet := s.deps.Pool.Prefix; fleet.IsValid() && !netip.MustParsePrefix("127.0.0.0/8").Contains(fleet.Addr()) {
 		list = append(list, fleet.String())
 	}
 	return list, err
+}
+
+// subnets is the database, in a transaction that will take one, or outside of any.
+type subnets interface {
+	ReservedSubnets(ctx context.Context, except uuid.UUID) ([]string, error)
 }
 
 func (s *server) deleteTopology(ctx context.Context, in *TopologyChangeInput) (*mutationOutput, error) {
@@ -467,6 +472,9 @@ func (s *server) deleteTopology(ctx context.Context, in *TopologyChangeInput) (*
 		}
 		if err == nil && !t.Status.Deletable() {
 			err = t.Status.Refused("deleted")
+		}
+		if err == nil {
+			err = tx.CheckIdle(ctx, t.ID)
 		}
 		if err != nil {
 			return nil, err

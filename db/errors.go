@@ -19,6 +19,7 @@ var conflicts = map[string]*fault.Error{
 	"deckies_ip":              fault.New(fault.Conflict, "address_in_use", "the address belongs to another decky"),
 	"decky_revisions_pending": fault.New(fault.Conflict, "decky_busy", "another change of the decky is under way"),
 	"topologies_name":         fault.New(fault.Conflict, "topology_exists", "a topology of that name exists"),
+	"topologies_short_id":     fault.New(fault.Unavailable, "topology_id_taken", "no id was to be had for the topology, try again"),
 	"lans_topology_name":      fault.New(fault.Conflict, "lan_exists", "a LAN of that name exists"),
 	"lans_subnet":             fault.New(fault.Conflict, "subnet_in_use", "the subnet overlaps that of another LAN"),
 	"topology_edges_member":   fault.New(fault.Conflict, "edge_exists", "the decky is a member of the LAN already"),

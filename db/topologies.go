@@ -1,16 +1,19 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/decnet/decnet/db/dbsqlc"
 	"github.com/decnet/decnet/internal/decky"
+	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/operation"
 	"github.com/decnet/decnet/internal/topology"
 )
@@ -127,7 +130,8 @@ func (tx *Tx) DeleteTopology(ctx context.Context, id uuid.UUID) error {
 	if err := tx.q.ReleaseSubnets(ctx, id); err != nil {
 		return err
 	}
-	return tx.q.TearDownDeckies(ctx, topology.ScopeName(id))
+	_, err := tx.SetDeckyStates(ctx, id, decky.TornDown, "")
+	return err
 }
 
 // StatusEvent is one step of a topology's status.
@@ -147,12 +151,16 @@ func (s *Store) StatusEvents(ctx context.Context, id uuid.UUID, limit int) ([]St
 	return list, interpret(err)
 }
 
-// ReservedSubnets lists the subnets that every topology but one holds, as text in CIDR form.
+// ReservedSubnets lists the subnets that every topology but one holds, as text in CIDR form, and locks their choice to the
+// end of the transaction.
 func (tx *Tx) ReservedSubnets(ctx context.Context, except uuid.UUID) ([]string, error) {
+	if err := tx.q.LockSubnets(ctx); err != nil {
+		return nil, err
+	}
 	return reservedSubnets(ctx, tx.q, except)
 }
 
-// ReservedSubnets is Tx.ReservedSubnets outside of a transaction.
+// ReservedSubnets is Tx.ReservedSubnets without the lock.
 func (s *Store) ReservedSubnets(ctx context.Context, except uuid.UUID) ([]string, error) {
 	list, err := reservedSubnets(ctx, s.queries(), except)
 	return list, interpret(err)
@@ -424,12 +432,37 @@ func (tx *Tx) SetDeckyAddress(ctx context.Context, deckyID uuid.UUID, ip netip.A
 	return tx.q.SetDeckyAddress(ctx, dbsqlc.SetDeckyAddressParams{ID: deckyID, IP: &ip})
 }
 
-// SetDeckyStates puts all deckies of a topology into one state; torn_down ends them.
-func (tx *Tx) SetDeckyStates(ctx context.Context, id uuid.UUID, state decky.State) error {
-	if state == decky.TornDown {
-		return tx.q.TearDownDeckies(ctx, topology.ScopeName(id))
+// SetDeckyStates puts all deckies of a topology into one state; torn_down ends them. Those that were in another come back
+// as they were, by name: their id, name, scope and former state.
+func (tx *Tx) SetDeckyStates(ctx context.Context, id uuid.UUID, state decky.State, reason string) ([]decky.Decky, error) {
+	scope := topology.ScopeName(id)
+	rows, err := tx.q.SetDeckyStates(ctx, dbsqlc.SetDeckyStatesParams{Scope: scope, State: string(state), Reason: reason})
+	list := make([]decky.Decky, len(rows))
+	for i, r := range rows {
+		list[i] = decky.Decky{ID: r.ID, Name: r.Name, Scope: scope, State: decky.State(r.Previous)}
 	}
-	return tx.q.SetDeckyStates(ctx, dbsqlc.SetDeckyStatesParams{Scope: topology.ScopeName(id), State: string(state)})
+	slices.SortFunc(list, func(a, b decky.Decky) int { return cmp.Compare(a.Name, b.Name) })
+	return list, err
+}
+
+// CheckIdle returns a Conflict (topology_busy) while an operation in the scope of a locked topology is open.
+func (tx *Tx) CheckIdle(ctx context.Context, id uuid.UUID) error {
+	open, err := tx.q.CountOpenScopeOperations(ctx, topology.ScopeName(id))
+	return busy(open, err)
+}
+
+// CheckSettled returns a Conflict (topology_busy) while a decky of a locked topology has a change that is begun and not
+// over: what it makes of the decky would replace an edit.
+func (tx *Tx) CheckSettled(ctx context.Context, id uuid.UUID) error {
+	pending, err := tx.q.CountPendingRevisions(ctx, topology.ScopeName(id))
+	return busy(pending, err)
+}
+
+func busy(n int64, err error) error {
+	if err == nil && n > 0 {
+		return fault.New(fault.Conflict, "topology_busy", "another change of the topology is under way")
+	}
+	return err
 }
 
 // TroubledDeckies counts the deckies of a topology that are not as they should be, with nothing under way.

@@ -45,6 +45,10 @@ SELECT * FROM topology_status_events WHERE topology_id = @topology_id ORDER BY i
 -- name: ListLANs :many
 SELECT * FROM lans WHERE topology_id = @topology_id ORDER BY position;
 
+-- name: LockSubnets :exec
+-- Serialises the choice of subnets; held to the end of the transaction, taken after the row of the topology.
+SELECT pg_advisory_xact_lock(hashtext('decnet subnets'));
+
 -- name: ListReservedSubnets :many
 SELECT subnet FROM lans WHERE holds_subnet AND topology_id <> @except_topology ORDER BY subnet;
 
@@ -86,12 +90,21 @@ UPDATE deckies SET ip = @ip WHERE id = @id;
 WITH revisions AS (DELETE FROM decky_revisions r WHERE r.decky_id = @id)
 DELETE FROM deckies d WHERE d.id = @id AND d.planned;
 
--- name: TearDownDeckies :exec
-UPDATE deckies SET state = 'torn_down', state_reason = '', state_changed_at = now(), deleted_at = coalesce(deleted_at, now())
-WHERE scope = @scope AND deleted_at IS NULL;
+-- name: SetDeckyStates :many
+-- Those that change, with the state they had; torn_down ends them.
+WITH before AS (
+    SELECT p.id, p.state FROM deckies p WHERE p.scope = @scope AND p.deleted_at IS NULL AND p.state <> @state ORDER BY p.name, p.id FOR UPDATE
+)
+UPDATE deckies d SET state = @state, state_reason = @reason, state_changed_at = now(),
+    deleted_at = CASE WHEN @state = 'torn_down' THEN now() END
+FROM before b WHERE d.id = b.id
+RETURNING d.id, d.name, b.state AS previous;
 
--- name: SetDeckyStates :exec
-UPDATE deckies SET state = @state, state_reason = '', state_changed_at = now() WHERE scope = @scope AND deleted_at IS NULL AND state <> @state;
+-- name: CountPendingRevisions :one
+SELECT count(*) FROM decky_revisions r JOIN deckies d ON d.id = r.decky_id WHERE d.scope = @scope AND r.state = 'pending';
+
+-- name: CountOpenScopeOperations :one
+SELECT count(*) FROM operations WHERE scope = @scope AND ended_at IS NULL;
 
 -- name: CountTroubledDeckies :one
 SELECT count(*) FROM deckies WHERE scope = @scope AND deleted_at IS NULL AND state IN ('degraded', 'failed', 'quarantined');

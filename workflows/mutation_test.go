@@ -35,8 +35,13 @@ var (
 
 func setup(t *testing.T) *bundle {
 	t.Helper()
+	return setupIn(t, "fleet")
+}
+
+func setupIn(t *testing.T, scope string) *bundle {
+	t.Helper()
 	suite := quietSuite()
-	b := &bundle{env: suite.NewTestWorkflowEnvironment(), in: workflows.MutationInput{OperationID: uuid.New(), Scope: "fleet"}}
+	b := &bundle{env: suite.NewTestWorkflowEnvironment(), in: workflows.MutationInput{OperationID: uuid.New(), Scope: scope}}
 	b.begun = activities.BeginResult{
 		Outcome: activities.Begun, Kind: operation.AddService, DeckyID: uuid.New(), HostID: "h1", Decky: "web-01",
 		Service: "ssh", Actor: "alice", Title: "add ssh to web-01",
@@ -44,7 +49,7 @@ func setup(t *testing.T) *bundle {
 	b.env.RegisterActivity(lane)
 	b.env.RegisterActivity(runtime)
 	b.env.RegisterWorkflow(workflows.Mutation)
-	b.env.OnSignalExternalWorkflow(mock.Anything, "scope/fleet", "", workflows.SignalMutationDone, mock.Anything).
+	b.env.OnSignalExternalWorkflow(mock.Anything, workflows.ScopeID(scope), "", workflows.SignalMutationDone, mock.Anything).
 		Return(func(_, _, _, _ string, arg any) error {
 			b.done = append(b.done, arg.(workflows.MutationDone).OperationID)
 			return nil

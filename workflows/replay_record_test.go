@@ -57,6 +57,7 @@ func TestRecord(t *testing.T) {
 	t.Run("observe", recordObserve)
 	t.Run("configurations", recordConfigurations)
 	t.Run("temporary services", recordTemporaryServices)
+	t.Run("topologies", recordTopologies)
 }
 
 func recordMutations(t *testing.T) {
@@ -191,6 +192,7 @@ func newStage(t *testing.T, c client.Client) *stage {
 		control.RegisterActivityWithOptions(act, activity.RegisterOptions{Name: name})
 	}
 	host.RegisterActivityWithOptions(s.Converge, activity.RegisterOptions{Name: "Converge"})
+	host.RegisterActivityWithOptions(s.ConvergeTopology, activity.RegisterOptions{Name: "ConvergeTopology"})
 	host.RegisterActivityWithOptions(func(context.Context) error { return nil }, activity.RegisterOptions{Name: "Observe"})
 	for _, w := range []sdkworker.Worker{control, host} {
 		require.NoError(t, w.Start())
@@ -209,6 +211,9 @@ func (s *stage) Begin(_ context.Context, in activities.BeginInput) (activities.B
 	}
 	out.DeckyID, out.HostID, out.Decky, out.Service = number("d", 1), "h1", "web-01", "ssh"
 	out.Actor, out.Title = "alice", "add ssh to web-01"
+	if out.Topology {
+		out.DeckyID, out.Decky, out.Service, out.Title = uuid.Nil, "", "", topologyTitle(out.Kind)
+	}
 	if out.Outcome == activities.AlreadyEnded {
 		s.markEnded(in.OperationID)
 	}

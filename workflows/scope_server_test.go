@@ -161,13 +161,15 @@ func startWorkers(t *testing.T, c client.Client, l *ledger) {
 }
 
 // submit is what the dispatcher does: it tries again while the scope continues as new.
-func submit(t *testing.T, c client.Client, in workflows.Submit) {
+func submit(t *testing.T, c client.Client, in workflows.Submit) { submitTo(t, c, "fleet", in) }
+
+func submitTo(t *testing.T, c client.Client, scope string, in workflows.Submit) {
 	for {
 		handle, err := c.UpdateWithStartWorkflow(t.Context(), client.UpdateWithStartWorkflowOptions{
 			StartWorkflowOperation: c.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
-				ID: workflows.ScopeID("fleet"), TaskQueue: workflows.ControlQueue,
+				ID: workflows.ScopeID(scope), TaskQueue: workflows.ControlQueue,
 				WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-			}, workflows.Scope, workflows.ScopeInput{Scope: "fleet", Epoch: 1}),
+			}, workflows.Scope, workflows.ScopeInput{Scope: scope, Epoch: 1}),
 			UpdateOptions: client.UpdateWorkflowOptions{
 				UpdateName: workflows.UpdateSubmit, Args: []any{in}, WaitForStage: client.WorkflowUpdateStageCompleted,
 			},

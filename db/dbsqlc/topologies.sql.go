@@ -25,6 +25,28 @@ func (q *Queries) BumpTopologyVersion(ctx context.Context, id uuid.UUID) (int64,
 	return version, err
 }
 
+const countOpenScopeOperations = `-- name: CountOpenScopeOperations :one
+SELECT count(*) FROM operations WHERE scope = $1 AND ended_at IS NULL
+`
+
+func (q *Queries) CountOpenScopeOperations(ctx context.Context, scope string) (int64, error) {
+	row := q.db.QueryRow(ctx, countOpenScopeOperations, scope)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countPendingRevisions = `-- name: CountPendingRevisions :one
+SELECT count(*) FROM decky_revisions r JOIN deckies d ON d.id = r.decky_id WHERE d.scope = $1 AND r.state = 'pending'
+`
+
+func (q *Queries) CountPendingRevisions(ctx context.Context, scope string) (int64, error) {
+	row := q.db.QueryRow(ctx, countPendingRevisions, scope)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const countTroubledDeckies = `-- name: CountTroubledDeckies :one
 SELECT count(*) FROM deckies WHERE scope = $1 AND deleted_at IS NULL AND state IN ('degraded', 'failed', 'quarantined')
 `
@@ -606,6 +628,16 @@ func (q *Queries) ListTopologyDeckies(ctx context.Context, arg ListTopologyDecki
 	return items, nil
 }
 
+const lockSubnets = `-- name: LockSubnets :exec
+SELECT pg_advisory_xact_lock(hashtext('decnet subnets'))
+`
+
+// Serialises the choice of subnets; held to the end of the transaction, taken after the row of the topology.
+func (q *Queries) LockSubnets(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, lockSubnets)
+	return err
+}
+
 const lockTopology = `-- name: LockTopology :one
 SELECT id, name, mode, status, status_reason, generated_from, version, created_at, status_changed_at, deleted_at FROM topologies WHERE id = $1 AND deleted_at IS NULL FOR UPDATE
 `
@@ -652,18 +684,47 @@ func (q *Queries) SetDeckyAddress(ctx context.Context, arg SetDeckyAddressParams
 	return err
 }
 
-const setDeckyStates = `-- name: SetDeckyStates :exec
-UPDATE deckies SET state = $1, state_reason = '', state_changed_at = now() WHERE scope = $2 AND deleted_at IS NULL AND state <> $1
+const setDeckyStates = `-- name: SetDeckyStates :many
+WITH before AS (
+    SELECT p.id, p.state FROM deckies p WHERE p.scope = $3 AND p.deleted_at IS NULL AND p.state <> $1 ORDER BY p.name, p.id FOR UPDATE
+)
+UPDATE deckies d SET state = $1, state_reason = $2, state_changed_at = now(),
+    deleted_at = CASE WHEN $1 = 'torn_down' THEN now() END
+FROM before b WHERE d.id = b.id
+RETURNING d.id, d.name, b.state AS previous
 `
 
 type SetDeckyStatesParams struct {
-	State string
-	Scope string
+	State  string
+	Reason string
+	Scope  string
 }
 
-func (q *Queries) SetDeckyStates(ctx context.Context, arg SetDeckyStatesParams) error {
-	_, err := q.db.Exec(ctx, setDeckyStates, arg.State, arg.Scope)
-	return err
+type SetDeckyStatesRow struct {
+	ID       uuid.UUID
+	Name     string
+	Previous string
+}
+
+// Those that change, with the state they had; torn_down ends them.
+func (q *Queries) SetDeckyStates(ctx context.Context, arg SetDeckyStatesParams) ([]SetDeckyStatesRow, error) {
+	rows, err := q.db.Query(ctx, setDeckyStates, arg.State, arg.Reason, arg.Scope)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []SetDeckyStatesRow{}
+	for rows.Next() {
+		var i SetDeckyStatesRow
+		if err := rows.Scan(&i.ID, &i.Name, &i.Previous); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const setOperationUndo = `-- name: SetOperationUndo :exec
@@ -724,16 +785,6 @@ type SetTopologyStatusParams struct {
 
 func (q *Queries) SetTopologyStatus(ctx context.Context, arg SetTopologyStatusParams) error {
 	_, err := q.db.Exec(ctx, setTopologyStatus, arg.Status, arg.Reason, arg.ID)
-	return err
-}
-
-const tearDownDeckies = `-- name: TearDownDeckies :exec
-UPDATE deckies SET state = 'torn_down', state_reason = '', state_changed_at = now(), deleted_at = coalesce(deleted_at, now())
-WHERE scope = $1 AND deleted_at IS NULL
-`
-
-func (q *Queries) TearDownDeckies(ctx context.Context, scope string) error {
-	_, err := q.db.Exec(ctx, tearDownDeckies, scope)
 	return err
 }
 

@@ -151,6 +151,7 @@ func (c *Client) Persist(ctx context.Context, method, path string, body any) (An
 type Operation struct {
 	ID      uuid.UUID `json:"id"`
 	Kind    string    `json:"kind"`
+	Scope   string    `json:"scope"`
 	Decky   string    `json:"decky"`
 	Service string    `json:"service"`
 	State   string    `json:"state"`

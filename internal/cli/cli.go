@@ -80,14 +80,15 @@ func (e Env) lookup(name string) string {
 	return value
 }
 
-// Commands returns the operator commands (login, logout, deckies, services, archetypes, operations, bus, status, doctor), to be added to the
+// Commands returns the operator commands (login, logout, deckies, topologies, services, archetypes, operations, bus, status, doctor), to be added to the
 // root. They print results on Stdout and everything else on Stderr, and return their errors unprinted: the caller
 // prints the error, which is safe for a terminal and may have several lines, and exits with [ExitCode]. Cancelling
 // the context (Ctrl-C) stops waiting, never the operation waited for. One set serves one execution at a time.
 func Commands(env Env) []*cobra.Command {
 	a := &app{env: env}
 	commands := []*cobra.Command{
-		a.loginCommand(), a.logoutCommand(), a.deckiesCommand(), a.servicesCommand(), a.archetypesCommand(), a.operationsCommand(),
+		a.loginCommand(), a.logoutCommand(), a.deckiesOfTopologies(a.deckiesCommand()), a.topologiesCommand(),
+		a.servicesCommand(), a.archetypesCommand(), a.operationsCommand(),
 		a.busCommand(), a.statusCommand(), a.doctorCommand(),
 	}
 	for _, c := range commands {
@@ -118,6 +119,7 @@ type flags struct {
 	readyFile string
 	dataDir   string
 	natsURL   string
+	topology  string
 	output    outputFormat
 	timeout   time.Duration
 	wait      bool

@@ -26,6 +26,8 @@ type client struct {
 	target target
 	token  string
 	http   *http.Client
+	// topology is the path of the one whose deckies are meant, "" for the fleet's.
+	topology string
 }
 
 func newClient(t target, token string) *client {
@@ -94,7 +96,7 @@ func (c *client) send(ctx context.Context, k call) (reply, error) {
 }
 
 func (c *client) request(ctx context.Context, k call) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, k.method, c.target.base+k.path, bytes.NewReader(k.body))
+	req, err := http.NewRequestWithContext(ctx, k.method, c.target.base+c.place(k.path), bytes.NewReader(k.body))
 	if err != nil {
 		return nil, Usage(err)
 	}

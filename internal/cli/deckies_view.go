@@ -194,6 +194,10 @@ func deckyNames(r reply) []string {
 	for i, d := range l.Items {
 		names[i] = d.Name
 	}
+	var t topologyBody
+	if r.decode(&t) == nil { // of one, when --topology was given
+		names = append(names, t.deckyNames()...)
+	}
 	return names
 }
 

@@ -14,7 +14,7 @@ type live struct {
 	terminal bool
 	drawn    int // lines on the terminal that the next drawing replaces
 	closed   bool
-	told     map[string]string // step and attempt to the state last printed
+	told     map[string]string // step and attempt to the state and detail last printed
 	last     string            // state of the operation last printed
 }
 
@@ -73,17 +73,18 @@ func stepLine(s stepView, now time.Time) string {
 	return strings.TrimRight(line, " ")
 }
 
-// tell prints each state of the operation and of each step once: a final state of the operation after its steps.
+// tell prints each state of the operation, and each state and progress of each step, once: a final state of the operation
+// after its steps.
 func (l *live) tell(op operationView) {
 	if op.open() || l.last == "" {
 		l.tellState(op)
 	}
 	for _, s := range op.Steps {
 		key := fmt.Sprintf("%s/%d", s.Name, s.Attempt)
-		if l.told[key] == s.State {
+		if l.told[key] == s.State+s.Detail {
 			continue
 		}
-		l.told[key] = s.State
+		l.told[key] = s.State + s.Detail
 		if s.EndedAt == nil {
 			s.StartedAt = nil // a duration is worth a line of its own only at the end
 		}

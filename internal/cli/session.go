@@ -32,7 +32,8 @@ func (a *app) session(c *cobra.Command) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{app: a, cmd: c, client: newClient(t, token)}, nil
+	s := &session{app: a, cmd: c, client: newClient(t, token)}
+	return s, s.enter()
 }
 
 // show fetches one resource and prints it: as it came, or through table.

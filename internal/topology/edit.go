@@ -171,6 +171,18 @@ func (e *edit) configure(d *Decky, configs map[string]service.Config, field stri
 	return nil
 }
 
+// ports refuses services of one decky that want the same port.
+func (e *edit) ports(d Decky) error {
+	var placed []decky.Service
+	for i, s := range d.Services {
+		var err error
+		if placed, err = decky.AddService(placed, s); err != nil {
+			return e.located(err, fmt.Sprintf("services[%d]", i))
+		}
+	}
+	return nil
+}
+
 // gateway refuses to make a decky of a running topology a router unless it is at home in the DMZ.
 func (e *edit) gateway(d Decky, field string) error {
 	if issues := GatewayIssue(e.g, d); e.live && len(issues) > 0 {

@@ -35,6 +35,9 @@ func (o AddDecky) apply(e *edit) error {
 	if err := e.configure(&d, o.Configs, "service_config"); err != nil {
 		return err
 	}
+	if err := e.ports(d); err != nil {
+		return err
+	}
 	e.g.Deckies = append(e.g.Deckies, d)
 	added := &e.g.Deckies[len(e.g.Deckies)-1]
 	if o.LAN == "" && !e.live {
@@ -136,6 +139,11 @@ func (o UpdateDecky) apply(e *edit) error {
 	}
 	if o.Patch.Configs != nil {
 		if err := e.configure(d, *o.Patch.Configs, "patch.service_config"); err != nil {
+			return err
+		}
+	}
+	if o.Services != nil || o.Patch.Configs != nil {
+		if err := e.ports(*d); err != nil {
 			return err
 		}
 	}

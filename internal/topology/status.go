@@ -26,12 +26,13 @@ func Statuses() []Status {
 }
 
 var follows = map[Status][]Status{
-	Pending:     {Deploying, TornDown},
-	Deploying:   {Active, Failed, Degraded, TearingDown},
-	Active:      {Degraded, TearingDown},
-	Degraded:    {Active, TearingDown},
-	Failed:      {TearingDown},
-	TearingDown: {TornDown, Degraded},
+	Pending:   {Deploying, TornDown},
+	Deploying: {Active, Failed, Degraded, TearingDown},
+	Active:    {Degraded, TearingDown},
+	Degraded:  {Active, TearingDown},
+	Failed:    {TearingDown},
+	// Back to Failed when the teardown of what never came up is undone.
+	TearingDown: {TornDown, Degraded, Failed},
 	TornDown:    nil,
 }
 

@@ -145,7 +145,7 @@ func TestStatus_Golden(t *testing.T) {
 		topology.Active:      "...g.t.",
 		topology.Degraded:    "..a..t.",
 		topology.Failed:      ".....t.",
-		topology.TearingDown: "...g..x",
+		topology.TearingDown: "...gf.x",
 		topology.TornDown:    ".......",
 	}
 	require.Len(t, table, len(topology.Statuses()))
