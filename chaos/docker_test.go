@@ -25,8 +25,6 @@ import (
 const (
 	// longestAway bounds how long a killed engine stays away, while operators go on asking for changes.
 	longestAway = 4 * time.Second
-	// eventSlack is less than what the observer waits after a container ended before it looks.
-	eventSlack = 50 * time.Millisecond
 )
 
 // bystanders are deckies that nobody changes. Whatever dies around them, they must not be taken for gone.
@@ -84,11 +82,23 @@ func (s *dockerSystem) killOne(role string) error {
 	if len(list) == 0 {
 		return nil
 	}
-	// One that is being replaced at this moment may be gone: then nobody is killed.
-	if err := s.containers.KillName(ctx, list[s.random.IntN(len(list))].ID); err == nil {
-		s.noticed = time.Now().Add(-eventSlack)
+	victim := list[s.random.IntN(len(list))].ID
+	if err := s.containers.KillName(ctx, victim); err != nil {
+		return nil //nolint:nilerr // it was being replaced: nobody was killed
 	}
-	return nil
+	for { // from when on whoever looks must see it
+		s.noticed = time.Now()
+		list, err := s.containers.List(ctx)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(list, func(c container.Summary) bool {
+			return c.ID == victim && c.State == container.StateRunning
+		}) {
+			return nil
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 // running checks that bases and services are exactly those of the deckies, each service in the namespace of its base.

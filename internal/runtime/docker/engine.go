@@ -115,11 +115,15 @@ func (r *Runtime) awaitGone(ctx context.Context, id string) error {
 	}
 }
 
+// errNoLog says that the engine has no log of a container: it is gone, or an engine that was killed had begun to remove it,
+// which we ask for only after its log was kept.
+var errNoLog = errors.New("the container has no log any more")
+
 // copyLog writes what a container has printed on its standard output.
 func (r *Runtime) copyLog(ctx context.Context, id string, w io.Writer) error {
 	logs, err := r.engine.ContainerLogs(ctx, id, client.ContainerLogsOptions{ShowStdout: true})
-	if errdefs.IsNotFound(err) {
-		return nil
+	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) {
+		return errNoLog
 	}
 	if err != nil {
 		return engineError(ctx, "read log of container", err)

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"strconv"
@@ -193,7 +194,11 @@ func (r *Runtime) keepLog(ctx context.Context, d runtime.Decky, s container.Summ
 	if !rec.of(s.ID) {
 		rec.BootID = uuid.New() // whose boot it was is not known: keep the log under a name that is free
 	}
-	return boot.KeepLog(r.dirs.Spool(key, id.Service), rec.BootID, func(w io.Writer) error { return r.copyLog(ctx, s.ID, w) })
+	err := boot.KeepLog(r.dirs.Spool(key, id.Service), rec.BootID, func(w io.Writer) error { return r.copyLog(ctx, s.ID, w) })
+	if errors.Is(err, errNoLog) {
+		return nil
+	}
+	return err
 }
 
 func failureOf(cause error) string {
