@@ -304,7 +304,7 @@ func TestReader_RandomBytesInBoundedMemory(t *testing.T) {
 		fr := newReader(t, &noise{rng: rand.New(rand.NewPCG(7, uint64(gap))), n: size, gap: gap}, foreign.Position{})
 		require.Empty(t, readAll(t, fr))
 		runtime.ReadMemStats(&after)
-		require.Less(t, after.HeapSys-before.HeapSys, uint64(limit), "gap %d", gap)
+		require.Less(t, int64(after.HeapSys)-int64(before.HeapSys), int64(limit), "gap %d", gap)
 		require.EqualValues(t, size, fr.Position().Offset)
 		requireAccounted(t, fr.Report())
 		if gap == 0 {
