@@ -291,18 +291,15 @@ func (p *parser) data(i int, numbered bool) (int, error) {
 		}
 		seen = seen || ours
 		var err error
-		if i, err = p.params(i+n, ours); err != nil {
+		if i, err = p.params(i+n, ours, numbered); err != nil {
 			return 0, err
 		}
-	}
-	if numbered {
-		return i, p.number()
 	}
 	return i, nil
 }
 
 // params reads ` name="value"` until the closing bracket and returns the place after it.
-func (p *parser) params(i int, keep bool) (int, error) {
+func (p *parser) params(i int, keep, numbered bool) (int, error) {
 	for count := 0; i < len(p.s); count++ {
 		if p.s[i] == ']' {
 			return i + 1, nil
@@ -325,6 +322,11 @@ func (p *parser) params(i int, keep bool) (int, error) {
 		}
 		if keep {
 			p.r.Fields = append(p.r.Fields, Field{Key: key, Value: value})
+			if count == 1 && numbered {
+				if err := p.number(); err != nil {
+					return 0, err
+				}
+			}
 		}
 		i = next
 	}
@@ -369,11 +371,11 @@ func (p *parser) value(i int) (string, int, bool) {
 	return "", 0, false
 }
 
-// number moves `boot` and `n` out of the fields if they are the first two, as our writer puts them. Anywhere else they are
+// number takes `boot` and `n` out of the first two fields if they are these, as our writer puts them. Anywhere else they are
 // fields like others, which nobody counts lines by.
 func (p *parser) number() error {
 	f := p.r.Fields
-	if len(f) < 2 || f[0].Key != "boot" || f[1].Key != "n" {
+	if f[0].Key != "boot" || f[1].Key != "n" {
 		return nil
 	}
 	v := f[1].Value
@@ -382,6 +384,6 @@ func (p *parser) number() error {
 		return ErrNumber
 	}
 	p.r.Boot, p.r.Line = f[0].Value, uint64(n)
-	p.r.Fields = append(f[:0], f[2:]...)
+	p.r.Fields = f[:0]
 	return nil
 }
