@@ -31,7 +31,9 @@ func TestParse_ReadsEveryPartOfALine(t *testing.T) {
 		Time: time.Date(2026, 2, 3, 4, 5, 6, 7000, time.UTC), PRI: 134, Host: "web-01", App: "ssh", Type: "command",
 		Boot: "b-1", Line: 42,
 		Fields: ingest.Fields{
-			{Key: "sid", Value: "s"}, {Key: "src_ip", Value: "192.0.2.7"}, {Key: "src_port", Value: "4242"},
+			{Key: "sid", Value: "s"},
+			{Key: "src_ip", Value: "192.0.2.7"},
+			{Key: "src_port", Value: "4242"},
 			{Key: "command", Value: `echo "a\nb" ]`},
 		},
 		Msg: "CMD uid=0 cmd=x", Attacker: netip.MustParseAddr("192.0.2.7"), Port: 4242, Raw: line,
