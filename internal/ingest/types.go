@@ -50,7 +50,8 @@ type Bounty struct {
 	Kind string
 	// Payload is a JSON object with sorted keys, so that equal facts are equal bytes.
 	Payload json.RawMessage
-	// Key hashes (Type, Attacker, Payload); decky and service are not part of it.
+	// Key hashes (Type, Attacker, Payload); decky and service are not part of it, nor are `method`, `path` and `remote_port`
+	// of the payload, which are those of the first sighting.
 	Key Hash
 }
 
