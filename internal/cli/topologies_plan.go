@@ -316,7 +316,7 @@ func completeServices(c *cobra.Command) {
 // deckiesOfTopologies lets the commands of deckies that work there too take --topology. What makes, lists or deletes deckies
 // of a topology has commands of its own.
 func (a *app) deckiesOfTopologies(deckies *cobra.Command) *cobra.Command {
-	elsewhere := []string{"list", "create", "delete", "unquarantine"}
+	elsewhere := []string{"list", "create", "delete", "unquarantine", "watch"}
 	for _, c := range deckies.Commands() {
 		if slices.Contains(elsewhere, c.Name()) {
 			continue
