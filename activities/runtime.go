@@ -14,18 +14,21 @@ import (
 	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/operation"
 	"github.com/decnet/decnet/internal/runtime"
+	"github.com/decnet/decnet/internal/service"
 	"github.com/decnet/decnet/internal/temporalfault"
 )
 
 // heartbeatEvery is a third of the heartbeat timeout of Converge.
 const heartbeatEvery = 2 * time.Second
 
-// Runtime holds what touches the decoys of one host. All fields are required.
+// Runtime holds what touches the decoys of one host. All fields but Listening are required.
 type Runtime struct {
 	Store   *db.Store
 	Runtime runtime.Runtime
 	Now     func() time.Time
 	Log     *slog.Logger
+	// Listening reports whether the host listens on a port that a topology's gateway would publish; nil where none is published.
+	Listening func(service.Port) bool
 	// Look compares reality with desired state and asks for repairs.
 	Look func(context.Context) error
 }

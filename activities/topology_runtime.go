@@ -52,6 +52,9 @@ func (r *Runtime) convergeTopology(ctx context.Context, in ConvergeTopologyInput
 	if err := r.Runtime.Prepare(ctx); err != nil {
 		return err
 	}
+	if err := r.warnOfPorts(ctx, id, steps); err != nil {
+		return err
+	}
 	steps.to(ctx, operation.Converge)
 	deckies, err := r.touched(ctx, in)
 	if err != nil {
@@ -64,6 +67,27 @@ func (r *Runtime) convergeTopology(ctx context.Context, in ConvergeTopologyInput
 		return err
 	}
 	return r.scopeNetworks(ctx, id) // those nobody is on any more go now
+}
+
+// warnOfPorts tells before a deploy which ports of gateways the host has no room for: they are offered under other numbers.
+func (r *Runtime) warnOfPorts(ctx context.Context, id uuid.UUID, steps *stepper) error {
+	t, err := r.Store.Topology(ctx, id)
+	if err != nil || r.Listening == nil || t.Status != topology.Deploying {
+		return err
+	}
+	g, err := r.Store.Graph(ctx, t)
+	if err != nil {
+		return err
+	}
+	issues := topology.PortCollisions(g, r.Listening)
+	for _, i := range issues {
+		r.Log.WarnContext(ctx, "a port of a gateway is taken on the host", "topology_id", id, "code", i.Code,
+			"decky", i.Target["decky"], "port", i.Target["port"])
+	}
+	if len(issues) > 0 {
+		steps.say(ctx, issues[0].Message)
+	}
+	return nil
 }
 
 // touched lists the deckies an operation concerns.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 	"github.com/decnet/decnet/internal/role/recovery"
 	"github.com/decnet/decnet/internal/role/relay"
 	"github.com/decnet/decnet/internal/runtime"
+	"github.com/decnet/decnet/internal/service"
 	"github.com/decnet/decnet/worker"
 	"github.com/decnet/decnet/workflows"
 )
@@ -73,6 +75,9 @@ func (p *process) runtimeRole(rt runtime.Runtime) role {
 			Store: p.store, Runtime: rt, Dispatcher: p.dispatcher, HostID: p.hostID, Log: p.log, Now: time.Now,
 		}
 		acts := &activities.Runtime{Store: p.store, Runtime: rt, Now: time.Now, Log: p.log, Look: watch.Look}
+		if rt.Name() == runtimeDocker {
+			acts.Listening = listening
+		}
 		g, gctx := errgroup.WithContext(ctx)
 		g.Go(func() error { return worker.Runtime(p.temporal, p.hostID, acts).Run(gctx, ready) })
 		g.Go(func() error { return watch.Run(gctx) })
@@ -157,4 +162,20 @@ func (p *process) opsHandler() http.Handler {
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}))
 	return mux
+}
+
+// listening reports whether something on this host has a port.
+func listening(p service.Port) bool {
+	address := fmt.Sprintf(":%d", p.Number)
+	var c io.Closer
+	var err error
+	if p.Protocol == "udp" {
+		c, err = net.ListenPacket("udp4", address)
+	} else {
+		c, err = net.Listen("tcp4", address)
+	}
+	if err == nil {
+		_ = c.Close()
+	}
+	return errors.Is(err, syscall.EADDRINUSE)
 }
