@@ -22,7 +22,7 @@ import (
 	"github.com/decnet/decnet/decoys/launch"
 )
 
-var errUsage = errors.New("usage: decoy run --config FILE | decoy pause")
+var errUsage = errors.New("usage: decoy run --config FILE | decoy pause [INSTALLATION]")
 
 func main() {
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGXFSZ, syscall.SIGHUP)

@@ -204,7 +204,7 @@ func (s Scope) BaseHash(d Decky) string {
 func (s Scope) base(d Decky) types.ServiceConfig {
 	name := BaseName(d.Key)
 	c := s.hardened(name)
-	c.Command = types.ShellCommand{"pause"}
+	c.Command = types.ShellCommand{"pause", s.Installation.String()} // told apart on the host by that
 	c.Hostname = d.Hostname
 	c.User = "65534:65534"
 	c.Networks = map[string]*types.ServiceNetworkConfig{networkKey: {Ipv4Address: d.IP.String()}}

@@ -78,6 +78,9 @@ func (r *Runtime) Observe(ctx context.Context) (runtime.Observation, error) {
 	if err := r.contain(ctx); err != nil {
 		return seen, err
 	}
+	if err := r.endStrays(ctx); err != nil {
+		return seen, err
+	}
 	running, err := r.runningBases(ctx, containers)
 	if err != nil {
 		return seen, err

@@ -34,7 +34,7 @@ type config struct {
 var escape = strings.NewReplacer(`\`, `\\`, `"`, `\"`, `]`, `\]`)
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == "pause" {
+	if len(os.Args) > 1 && os.Args[1] == "pause" {
 		term := make(chan os.Signal, 1)
 		signal.Notify(term, syscall.SIGTERM)
 		<-term

@@ -1,0 +1,134 @@
+package docker
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+
+	"github.com/google/uuid"
+	"github.com/moby/moby/api/types/container"
+	"golang.org/x/sys/unix"
+
+	"github.com/decnet/decnet/internal/compose"
+	"github.com/decnet/decnet/internal/runtime/boot"
+)
+
+// containerID is how an engine names a container in the control group of its processes.
+var containerID = regexp.MustCompile(`[0-9a-f]{64}`)
+
+// stray is a process of ours in a container.
+type stray struct {
+	pid       int
+	container string
+}
+
+// endStrays kills what is left of our containers that the engine does not know to run: an engine that was killed while it
+// started one may forget it, and what it forgot would go on answering for the address of its successor. Processes are
+// looked at first and the engine is asked then: whatever it has started meanwhile is in its answer.
+func (r *Runtime) endStrays(ctx context.Context) error {
+	found := r.processes()
+	if len(found) == 0 {
+		return nil
+	}
+	containers, err := r.containers(ctx, uuid.Nil)
+	if err != nil {
+		return err
+	}
+	known := make(map[string]bool, len(containers))
+	for _, s := range containers {
+		// One that ended has no process, whatever the engine remembers of it.
+		known[s.ID] = s.State != container.StateExited && s.State != container.StateDead
+	}
+	for _, p := range found {
+		if !known[p.container] {
+			r.endStray(ctx, p)
+		}
+	}
+	return nil
+}
+
+// endStray kills a process if it still is the one that was seen.
+func (r *Runtime) endStray(ctx context.Context, p stray) {
+	fd, err := unix.PidfdOpen(p.pid, 0)
+	if err != nil {
+		return // it ended
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if again, ok := r.identify(p.pid); !ok || again != p {
+		return
+	}
+	err = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+	r.log.WarnContext(ctx, "the engine forgot a container, what was left of it is ended", "container", p.container, "pid", p.pid, "err", err)
+}
+
+// processes lists the processes of this installation's containers on this host.
+func (r *Runtime) processes() []stray {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil // nothing to be seen is nothing to be ended
+	}
+	var found []stray
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			if p, ok := r.identify(pid); ok {
+				found = append(found, p)
+			}
+		}
+	}
+	return found
+}
+
+// identify reports whether a process is a base or a decoy of this installation in a container.
+func (r *Runtime) identify(pid int) (stray, bool) {
+	proc := fmt.Sprintf("/proc/%d/", pid)
+	line, err := os.ReadFile(proc + "cmdline")
+	if err != nil {
+		return stray{}, false
+	}
+	args := bytes.Split(bytes.TrimSuffix(line, []byte{0}), []byte{0})
+	if len(args) < 3 || filepath.Base(string(args[0])) != "decoy" {
+		return stray{}, false
+	}
+	switch string(args[1]) {
+	case "pause":
+		if string(args[2]) != r.opts.Installation.String() {
+			return stray{}, false
+		}
+	case "run":
+		if !r.servesOurs(proc) {
+			return stray{}, false
+		}
+	default:
+		return stray{}, false
+	}
+	group, err := os.ReadFile(proc + "cgroup")
+	id := containerID.Find(group)
+	return stray{pid: pid, container: string(id)}, err == nil && id != nil
+}
+
+// servesOurs reports whether the state folder of a decoy in a container is one of ours.
+func (r *Runtime) servesOurs(proc string) bool {
+	mounts, err := os.ReadFile(proc + "mountinfo")
+	if err != nil {
+		return false
+	}
+	for line := range bytes.Lines(mounts) {
+		fields := bytes.Fields(line) // proc_pid_mountinfo(5): the fourth is the source inside its file system
+		if len(fields) < 5 || string(fields[4]) != compose.StatePath {
+			continue
+		}
+		service := filepath.Dir(string(fields[3]))
+		decky, err := uuid.Parse(filepath.Base(filepath.Dir(service)))
+		if err != nil {
+			return false
+		}
+		ours, errOurs := os.Stat(r.dirs.State(boot.Ref{Decky: decky, Service: filepath.Base(service)}))
+		theirs, errTheirs := os.Stat(proc + "root" + compose.StatePath)
+		return errOurs == nil && errTheirs == nil && os.SameFile(ours, theirs)
+	}
+	return false
+}
