@@ -115,7 +115,7 @@ type Decky struct {
 	Networks   []runtime.Attachment
 	ForwardsL3 bool
 	Publish    []runtime.Port
-	// HostPorts are the host's ports for those of Publish that are offered under another number.
+	// HostPorts are the host's ports for those of Publish that are offered under another number; 0 is not at all.
 	HostPorts map[runtime.Port]uint16
 }
 
@@ -238,6 +238,9 @@ func (d Decky) place(c *types.ServiceConfig) {
 		host := p.Number
 		if moved, ok := d.HostPorts[p]; ok {
 			host = moved
+		}
+		if host == 0 {
+			continue
 		}
 		c.Ports = append(c.Ports, types.ServicePortConfig{
 			Mode: "ingress", Protocol: p.Protocol, Target: uint32(p.Number), Published: strconv.Itoa(int(host)),

@@ -291,13 +291,17 @@ func TestTopology_PublishedPortGivesWay(t *testing.T) {
 
 	third := m.decky("third", m.on(0, 2))
 	third.Services, third.Publish = []runtime.Service{own}, own.Ports
-	_, err = m.Converge(t.Context(), third, runtimetest.Hooks())
-	requireFault(t, err, "port_in_use", strconv.Itoa(int(port)), strconv.Itoa(int(port)+portOffset))
+	alone := m.converge(t, third)
+	require.Equal(t, netip.AddrPortFrom(third.IP, port), alone[0].Listen, "without room on the host it serves its LANs")
+	requireAnswers(t, alone[0].Listen)
+	require.Equal(t, alone, m.observed(t, third, "ssh").Endpoints)
 
 	gw.Publish = nil
 	before := m.inspect(t, gw, "").ID
 	require.Equal(t, netip.AddrPortFrom(gw.IP, port), m.converge(t, gw)[1].Listen)
 	require.NotEqual(t, before, m.inspect(t, gw, "").ID)
+	require.Equal(t, alone, m.converge(t, third), "what runs is not disturbed for it")
+	m.kill(t, third, "")
 	require.Equal(t, netip.AddrPortFrom(host, port), m.converge(t, third)[0].Listen)
 }
 

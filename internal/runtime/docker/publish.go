@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/decnet/decnet/internal/compose"
-	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/runtime"
 )
 
@@ -90,8 +89,9 @@ func hostAddress() netip.Addr {
 }
 
 // choosePorts settles under which ports of the host a decky without a base is published: its own, or those moved by
-// the offset. The caller holds portsLock until the engine has taken them.
-func (r *Runtime) choosePorts(d runtime.Decky) (hostPorts, error) {
+// the offset. A port that is taken under both numbers is not published: the decky serves its LANs all the same. The caller
+// holds portsLock until the engine has taken them.
+func (r *Runtime) choosePorts(ctx context.Context, d runtime.Decky) hostPorts {
 	chosen, taken := hostPorts{}, map[runtime.Port]bool{}
 	for _, p := range d.Publish {
 		host := p
@@ -99,13 +99,15 @@ func (r *Runtime) choosePorts(d runtime.Decky) (hostPorts, error) {
 			shifted := int(p.Number) + int(r.opts.PortOffset)
 			host.Number = uint16(min(shifted, 65535))
 			if shifted > 65535 || taken[host] || !free(host) {
-				return nil, fault.New(fault.OperationFailed, "port_in_use",
-					"port %d/%s of the host is in use, and so is %d", p.Number, p.Protocol, shifted)
+				r.log.WarnContext(ctx, "the host has no room for a port of a gateway, it is not published", "decky_id", d.ID,
+					"protocol", p.Protocol, "port", p.Number, "also_tried", shifted)
+				chosen[p] = 0
+				continue
 			}
 		}
 		taken[host], chosen[p] = true, host.Number
 	}
-	return chosen, nil
+	return chosen
 }
 
 // free reports whether a port of the host is to be had. What cannot be told counts as free: the engine has the last word.
@@ -136,11 +138,7 @@ func (c *convergence) makeBase(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	ports, err := c.r.choosePorts(c.d)
-	if err != nil {
-		return err
-	}
-	c.r.scopes.notePorts(c.d.ID, ports)
+	c.r.scopes.notePorts(c.d.ID, c.r.choosePorts(ctx, c.d))
 	if c.scope, err = c.r.render(ctx, c.d); err != nil {
 		return err
 	}
