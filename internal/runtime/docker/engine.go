@@ -97,9 +97,14 @@ func (r *Runtime) remove(ctx context.Context, id string) error {
 	r.ending.Store(id, struct{}{})
 	_, err := r.engine.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) { // a removal that is under way is a conflict
-		return r.awaitGone(ctx, id)
+		err = r.awaitGone(ctx, id)
+	} else {
+		err = engineError(ctx, "remove container", err)
 	}
-	return engineError(ctx, "remove container", err)
+	if err == nil {
+		r.endRemains(ctx, id)
+	}
+	return err
 }
 
 func (r *Runtime) awaitGone(ctx context.Context, id string) error {

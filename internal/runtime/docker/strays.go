@@ -26,6 +26,10 @@ type stray struct {
 	container string
 }
 
+// initializer are the arguments of a container's process before it becomes what the container is to run. One whose engine
+// was killed at that moment waits for ever, and keeps the container's network.
+var initializer = []byte("runc\x00init\x00")
+
 // endStrays kills what is left of our containers that the engine does not know to run: an engine that was killed while it
 // started one may forget it, and what it forgot would go on answering for the address of its successor. Processes are
 // looked at first and the engine is asked then: whatever it has started meanwhile is in its answer.
@@ -51,14 +55,24 @@ func (r *Runtime) endStrays(ctx context.Context) error {
 	return nil
 }
 
-// endStray kills a process if it still is the one that was seen.
+// endRemains kills what is left of a container that was removed: an engine that does not know it to run removes it without
+// looking for its processes.
+func (r *Runtime) endRemains(ctx context.Context, id string) {
+	for _, pid := range pids() {
+		if containerOf(pid) == id {
+			r.endStray(ctx, stray{pid: pid, container: id})
+		}
+	}
+}
+
+// endStray kills a process if it still is in the container it was seen in.
 func (r *Runtime) endStray(ctx context.Context, p stray) {
 	fd, err := unix.PidfdOpen(p.pid, 0)
 	if err != nil {
 		return // it ended
 	}
 	defer func() { _ = unix.Close(fd) }()
-	if again, ok := r.identify(p.pid); !ok || again != p {
+	if containerOf(p.pid) != p.container {
 		return
 	}
 	err = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
@@ -67,19 +81,37 @@ func (r *Runtime) endStray(ctx context.Context, p stray) {
 
 // processes lists the processes of this installation's containers on this host.
 func (r *Runtime) processes() []stray {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil // nothing to be seen is nothing to be ended
-	}
 	var found []stray
-	for _, e := range entries {
-		if pid, err := strconv.Atoi(e.Name()); err == nil {
-			if p, ok := r.identify(pid); ok {
-				found = append(found, p)
-			}
+	for _, pid := range pids() {
+		if p, ok := r.identify(pid); ok {
+			found = append(found, p)
 		}
 	}
 	return found
+}
+
+// pids lists the processes of this host. Nothing to be seen is nothing to be ended.
+func pids() []int {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	var list []int
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			list = append(list, pid)
+		}
+	}
+	return list
+}
+
+// containerOf returns the container a process is in, "" when it is in none or has ended.
+func containerOf(pid int) string {
+	group, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		return ""
+	}
+	return string(containerID.Find(group))
 }
 
 // identify reports whether a process is a base or a decoy of this installation in a container.
@@ -89,28 +121,33 @@ func (r *Runtime) identify(pid int) (stray, bool) {
 	if err != nil {
 		return stray{}, false
 	}
+	if !r.startedByUs(proc, line) {
+		return stray{}, false
+	}
+	id := containerOf(pid)
+	return stray{pid: pid, container: id}, id != ""
+}
+
+// startedByUs tells by its arguments, and where these do not tell by its state folder, whose a process is.
+func (r *Runtime) startedByUs(proc string, line []byte) bool {
+	if bytes.Equal(line, initializer) {
+		return r.servesOurs(proc)
+	}
 	args := bytes.Split(bytes.TrimSuffix(line, []byte{0}), []byte{0})
 	if len(args) < 3 || filepath.Base(string(args[0])) != "decoy" {
-		return stray{}, false
+		return false
 	}
 	switch string(args[1]) {
 	case "pause":
-		if string(args[2]) != r.opts.Installation.String() {
-			return stray{}, false
-		}
+		return string(args[2]) == r.opts.Installation.String()
 	case "run":
-		if !r.servesOurs(proc) {
-			return stray{}, false
-		}
-	default:
-		return stray{}, false
+		return r.servesOurs(proc)
 	}
-	group, err := os.ReadFile(proc + "cgroup")
-	id := containerID.Find(group)
-	return stray{pid: pid, container: string(id)}, err == nil && id != nil
+	return false
 }
 
-// servesOurs reports whether the state folder of a decoy in a container is one of ours.
+// servesOurs reports whether the state folder of a decoy in a container is one of ours. A base has none: what is left of
+// one is found when it is removed.
 func (r *Runtime) servesOurs(proc string) bool {
 	mounts, err := os.ReadFile(proc + "mountinfo")
 	if err != nil {
