@@ -11,7 +11,8 @@ var (
 	sha256Pattern = regexp.MustCompile(`\A[a-f0-9]{64}\z`)
 )
 
-// artifact is rules 17 and 18. A name that could not be opened later makes neither bounty nor artifact.
+// artifact is rules 17 and 18. A name that could not be opened later makes neither bounty nor artifact. What a foreign sensor
+// has kept is known by its checksum.
 func (e *extraction) artifact() {
 	kind := ArtifactFile
 	switch e.Event.Type {
@@ -21,20 +22,21 @@ func (e *extraction) artifact() {
 	default:
 		return
 	}
-	stored := e.fields.Get("stored_as")
-	if stored == "" {
-		return
+	stored, sum := e.fields.Get("stored_as"), e.fields.Get("sha256")
+	if !sha256Pattern.MatchString(sum) {
+		sum = ""
 	}
-	if !storedPattern.MatchString(stored) {
+	switch {
+	case stored == "" && sum != "" && e.Event.Source.Imported():
+	case stored == "":
+		return
+	case !storedPattern.MatchString(stored):
 		e.problem("artifact", "stored_as is no name of ours")
 		return
 	}
 	a := Artifact{
-		Kind: kind, Attacker: e.Event.Attacker, Folder: e.Event.Service, StoredAs: stored, Size: -1,
+		Kind: kind, Attacker: e.Event.Attacker, Folder: e.Event.Service, StoredAs: stored, SHA256: sum, Size: -1,
 		OrigPath: e.fields.Get("orig_path"), Session: e.Event.Session,
-	}
-	if sum := e.fields.Get("sha256"); sha256Pattern.MatchString(sum) {
-		a.SHA256 = sum
 	}
 	if n, err := strconv.ParseInt(e.fields.Get("size"), 10, 64); err == nil && n >= 0 {
 		a.Size = n

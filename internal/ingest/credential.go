@@ -39,13 +39,13 @@ func (e *extraction) credential() {
 		kind = defaultSecretKind
 	}
 	c := Credential{
-		Attacker: e.Event.Attacker, DeckyName: e.Event.Source.DeckyName, Service: e.Event.Service,
+		Attacker: e.Event.Attacker, DeckyKey: e.Event.Source.DeckyKey, DeckyName: e.Event.Source.DeckyName, Service: e.Event.Service,
 		Principal: cutRunes(principal, maxPrincipal), SecretKind: cutRunes(kind, maxSecretKind),
 		SecretPrintable: cutRunes(e.fields.Get("secret_printable"), maxSecretPrintable),
 		SecretB64:       b64[:min(len(b64), maxSecretB64)], SecretSHA256: hex.EncodeToString(sum[:]),
 		Outcome: cutRunes(e.fields.Get("outcome"), maxOutcome),
 	}
-	c.Key = keyOf(c.Attacker.String(), c.DeckyName, c.Service, c.SecretKind, c.SecretSHA256, c.Principal)
+	c.Key = keyOf(c.Attacker.String(), c.DeckyKey, c.Service, c.SecretKind, c.SecretSHA256, c.Principal)
 	e.Credentials = append(e.Credentials, c)
 }
 

@@ -113,7 +113,7 @@ func TestCredential(t *testing.T) {
 	require.NotZero(t, c.Key)
 	c.Key = ingest.Hash{}
 	require.Equal(t, ingest.Credential{
-		Attacker: netip.MustParseAddr("192.0.2.7"), DeckyName: "web", Service: "ssh", Principal: "root", SecretKind: "plaintext",
+		Attacker: netip.MustParseAddr("192.0.2.7"), DeckyKey: "web", DeckyName: "web", Service: "ssh", Principal: "root", SecretKind: "plaintext",
 		SecretPrintable: "p?", SecretB64: "cP8=", SecretSHA256: sum("p\xff"), Outcome: "failure",
 	}, c)
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // maxSession bounds a duration a line claims; decoys end sessions after 12 h.
@@ -18,7 +20,9 @@ type Session struct {
 	ID         string
 	DeckyKey   string
 	DeckyName  string
-	TopologyID string
+	DeckyID    uuid.UUID
+	TopologyID uuid.UUID
+	Sensor     string
 	Service    string
 	// Attacker is that of the first event.
 	Attacker netip.Addr
@@ -48,7 +52,8 @@ func (s Session) Apply(e *Event) (Session, *SessionEnd) {
 	}
 	if s.ID == "" {
 		s = Session{
-			ID: e.Session, DeckyKey: e.Source.DeckyKey, DeckyName: e.Source.DeckyName, TopologyID: e.Source.TopologyID,
+			ID: e.Session, DeckyKey: e.Source.DeckyKey, DeckyName: e.Source.DeckyName, DeckyID: e.Source.DeckyID,
+			TopologyID: e.Source.TopologyID, Sensor: e.Source.Sensor,
 			Service: e.Service, Attacker: e.Attacker, StartedAt: e.Time,
 		}
 	} else if s.ID != e.Session || s.DeckyKey != e.Source.DeckyKey {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
@@ -16,7 +17,7 @@ import (
 const sid = "5a0e6b1c-1f7e-4a6c-9b3e-1b2f1c2d3e4f"
 
 var (
-	web   = ingest.Source{DeckyKey: "ab12cd34-web", DeckyName: "web", TopologyID: "ab12cd34-0000-4000-8000-000000000000", Service: "ssh"}
+	web   = ingest.Source{DeckyKey: "ab12cd34-web", DeckyName: "web", TopologyID: uuid.MustParse("ab12cd34-0000-4000-8000-000000000000"), Service: "ssh"}
 	relay = ingest.Source{DeckyKey: "mail", DeckyName: "mail", Service: "smtp_relay"}
 )
 

@@ -1,13 +1,16 @@
 package ingest
 
+import "github.com/google/uuid"
+
 // Source says where a line was collected: what the control plane knows itself, never what a line claims.
 type Source struct {
 	// DeckyKey is the key of contracts section 1; for imports `import:<sensor>`.
 	DeckyKey string
 	// DeckyName is the decky's name; the sensor's for imports.
 	DeckyName string
-	// TopologyID is empty for the fleet and for imports.
-	TopologyID string
+	// DeckyID is uuid.Nil for imports, TopologyID also for the fleet.
+	DeckyID    uuid.UUID
+	TopologyID uuid.UUID
 	// Service is the slug of the service whose output this is. An importer of a sensor with several services leaves it empty:
 	// then the record's App is the service.
 	Service string

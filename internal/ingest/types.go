@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/netip"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // Hash is a de-duplication key: the SHA-256 of a length-prefixed list of texts.
@@ -58,6 +60,7 @@ type Bounty struct {
 // Credential is one login attempt with a secret.
 type Credential struct {
 	Attacker  netip.Addr
+	DeckyKey  string
 	DeckyName string
 	Service   string
 	// Principal is "" when the protocol names none; null and empty are one key.
@@ -69,7 +72,7 @@ type Credential struct {
 	SecretSHA256 string
 	// Outcome is "" when the line gives none; then a stored one stays.
 	Outcome string
-	// Key hashes the unique key of bus sheet 5.7.
+	// Key hashes the unique key of bus sheet 5.7, with the decky's key for its name, which topologies may share.
 	Key Hash
 }
 
@@ -104,7 +107,8 @@ type Artifact struct {
 	Kind     ArtifactKind
 	Attacker netip.Addr
 	// Folder is the directory below the decky's: the mail services share `smtp`.
-	Folder   string
+	Folder string
+	// StoredAs is "" when the content is with a foreign sensor; then there is a checksum.
 	StoredAs string
 	// SHA256 is lower-case hex, "" when the line has no well-formed one. Size is -1 when unknown.
 	SHA256   string
@@ -131,7 +135,7 @@ type SessionEnd struct {
 	Attacker     netip.Addr
 	DeckyKey     string
 	DeckyName    string
-	TopologyID   string
+	TopologyID   uuid.UUID
 	Service      string
 	StartedAt    time.Time
 	EndedAt      time.Time
