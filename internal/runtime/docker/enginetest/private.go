@@ -129,6 +129,7 @@ func (e *Engine) end(tb testing.TB) {
 		tb.Logf("log of dockerd:\n%s", e.Log())
 	}
 	if e.cmd != nil {
+		e.clear()
 		_ = e.cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-e.done:
@@ -149,6 +150,14 @@ func (e *Engine) end(tb testing.TB) {
 	if err := os.RemoveAll(e.dir); err != nil {
 		tb.Logf("remains of a Docker engine: %v", err)
 	}
+}
+
+// clear removes containers and networks, whose bridges would stay on the host and keep their subnets.
+func (e *Engine) clear() {
+	const script = `engine="timeout 60 docker --host $0"
+$engine ps -aq | xargs -r $engine rm -f
+$engine network ls -q --filter type=custom | xargs -r $engine network rm`
+	_ = exec.Command("sh", "-c", script, e.Host).Run() // one that does not answer has to be left alone
 }
 
 // left lists the processes of the engine that outlived it: they are named after its folders.
