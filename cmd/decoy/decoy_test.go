@@ -336,3 +336,16 @@ func TestRun_RefusesServiceConfigsWithoutQuotingThem(t *testing.T) {
 		require.NotContains(t, p.lines(t), "hunter2")
 	}
 }
+
+func TestRun_SaysTheAddressItIsGiven(t *testing.T) {
+	t.Parallel()
+	p := start(t, func(cfg map[string]any) {
+		cfg["listen"] = []any{map[string]any{"protocol": "tcp", "port": 22, "addresses": []string{"0.0.0.0:0"}}}
+		cfg["persona"] = map[string]any{"hostname": "SRV", "distro": "debian", "nmap_os": "linux", "address": "198.51.100.23"}
+	})
+	p.ready(t)
+	_, port, err := net.SplitHostPort(p.addr)
+	require.NoError(t, err)
+	p.addr = net.JoinHostPort("127.0.0.1", port)
+	require.Contains(t, p.run(t, "ip a"), "inet 198.51.100.23/24", "it listens on every address and cannot tell from that")
+}

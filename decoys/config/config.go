@@ -60,6 +60,8 @@ type Persona struct {
 	Hostname string `json:"hostname"`
 	Distro   string `json:"distro"`
 	NmapOS   string `json:"nmap_os"`
+	// Address is what the machine says its address is when the service listens on all of them.
+	Address string `json:"address"`
 }
 
 // User is the unprivileged account a decoy started by root becomes.

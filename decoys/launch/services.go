@@ -119,6 +119,11 @@ func (l *launch) invent(o persona.Options) *persona.Host {
 	if ap, err := netip.ParseAddrPort(l.listeners[0].Addr().String()); err == nil {
 		o.Local = ap.Addr()
 	}
+	if o.Local.IsUnspecified() {
+		if home, err := netip.ParseAddr(l.cfg.Persona.Address); err == nil {
+			o.Local = home
+		}
+	}
 	if o.Hostname == "" {
 		o.Hostname = l.cfg.Persona.Hostname
 	}

@@ -40,6 +40,7 @@ type Persona struct {
 	Hostname string `json:"hostname"`
 	Distro   string `json:"distro"`
 	NmapOS   string `json:"nmap_os"`
+	Address  string `json:"address"`
 }
 
 // User is the account the decoy becomes when it is started by root.
@@ -54,7 +55,7 @@ func NewConfig(d runtime.Decky, s runtime.Service, boot uuid.UUID, who User, alt
 	c := Config{
 		DeckyKey: d.Key, NodeName: d.Key, InstanceID: d.ID, Service: s.Name,
 		Listen:        make([]Listen, 0, len(s.Ports)),
-		Persona:       Persona{Hostname: d.Hostname, Distro: d.Distro, NmapOS: d.NmapOS},
+		Persona:       Persona{Hostname: d.Hostname, Distro: d.Distro, NmapOS: d.NmapOS, Address: d.IP.String()},
 		ServiceConfig: s.Config, BootID: boot, LineStart: 1, Revision: s.Revision, User: who,
 	}
 	if c.ServiceConfig == nil {
