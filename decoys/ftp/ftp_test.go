@@ -2,7 +2,6 @@ package ftp_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -12,13 +11,13 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/decnet/decnet/decoys/artifact"
+	"github.com/decnet/decnet/decoys/decoytest"
 	"github.com/decnet/decnet/decoys/eventlog"
 	"github.com/decnet/decnet/decoys/ftp"
 	"github.com/decnet/decnet/decoys/identity"
@@ -28,27 +27,9 @@ import (
 
 var products = []string{"vsftpd", "proftpd", "pure-ftpd", "filezilla", "microsoft"}
 
-// logged collects the lines of a decoy.
-type logged struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) { l.mu.Lock(); defer l.mu.Unlock(); return l.b.Write(p) }
-
-func (l *logged) String() string { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }
-
-func (l *logged) wait(t *testing.T, pattern string) string {
-	t.Helper()
-	re := regexp.MustCompile(pattern)
-	var found string
-	require.Eventually(t, func() bool { found = re.FindString(l.String()); return found != "" }, 10*time.Second, 5*time.Millisecond, "%s in %s", pattern, l)
-	return found
-}
-
 type bundle struct {
 	addr, host, port, spool string
-	log                     *logged
+	log                     *decoytest.Log
 	server                  *ftp.Server
 	user, password          string // of a pair that works
 	pool                    *passive.Pool
@@ -73,7 +54,7 @@ func hostFor(product string, anonymous bool) *persona.Host {
 
 func setup(t *testing.T, product string, anonymous bool, edit func(*ftp.Options)) *bundle {
 	t.Helper()
-	b := &bundle{spool: t.TempDir(), log: &logged{}, user: "backup"}
+	b := &bundle{spool: t.TempDir(), log: &decoytest.Log{}, user: "backup"}
 	spool, err := os.OpenRoot(b.spool)
 	require.NoError(t, err)
 	b.pool, err = passive.Bind(netip.MustParseAddr("127.0.0.1"), 4)
@@ -89,20 +70,12 @@ func setup(t *testing.T, product string, anonymous bool, edit func(*ftp.Options)
 	for i := 0; !b.server.Accepts(b.user, b.password); i++ {
 		b.password = fmt.Sprintf("secret%d", i)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	b.addr = l.Addr().String()
-	b.host, b.port, _ = net.SplitHostPort(b.addr)
-	ctx, cancel := context.WithCancel(context.Background())
-	b.stop = cancel
-	go func() { _ = b.server.Serve(ctx, l) }()
 	t.Cleanup(func() {
-		cancel()
-		_ = l.Close()
-		b.server.Close(5 * time.Second)
 		b.pool.Close()
 		_ = spool.Close()
 	})
+	b.addr, b.stop = decoytest.Serve(t, b.server)
+	b.host, b.port, _ = net.SplitHostPort(b.addr)
 	return b
 }
 
@@ -249,7 +222,7 @@ func TestGarbage_NeverBreaksTheServer(t *testing.T) {
 		_, _ = io.Copy(io.Discard, c)
 		_ = c.Close()
 	}
-	b.log.wait(t, `protocol_error \[[^\n]*src_ip="127.0.0.1" error="line is too long" data="A{128}"`)
+	b.log.Wait(t, `protocol_error \[[^\n]*src_ip="127.0.0.1" error="line is too long" data="A{128}"`)
 	require.NotContains(t, b.log.String(), "panic")
 	require.Equal(t, "215 UNIX Type: L8", b.login(t).cmd("SYST"))
 }
@@ -261,12 +234,12 @@ func TestClose_EndsWhoWaits(t *testing.T) {
 	c.dataAddr("EPSV")
 	_, err := io.WriteString(c, "LIST\r\n")
 	require.NoError(t, err)
-	b.log.wait(t, `cmd="LIST"`)
+	b.log.Wait(t, `cmd="LIST"`)
 	b.stop()
 	began := time.Now()
 	b.server.Close(10 * time.Second)
 	require.Less(t, time.Since(began), 5*time.Second)
-	b.log.wait(t, "disconnect ")
+	b.log.Wait(t, "disconnect ")
 }
 
 func FuzzParse(f *testing.F) {

@@ -48,7 +48,7 @@ func TestShare_SizesAndContentsAgree(t *testing.T) {
 				require.Equal(t, data[7:], rest, product)
 			}
 		}
-		b.log.wait(t, `download_attempt \[[^\n]*src_ip="127.0.0.1" src_port="\d+" path="`+regexp.QuoteMeta(paths[0])+`"`)
+		b.log.Wait(t, `download_attempt \[[^\n]*src_ip="127.0.0.1" src_port="\d+" path="`+regexp.QuoteMeta(paths[0])+`"`)
 	}
 }
 

@@ -33,8 +33,8 @@ func TestUpload_IsKeptAndSeenInItsSessionOnly(t *testing.T) {
 		require.Equal(t, "350", c.cmd("RNFR drop me.sh")[:3])
 		require.Equal(t, "250", c.cmd("RNTO x.sh")[:3])
 		require.Equal(t, "250", c.cmd("DELE x.sh")[:3])
-		b.log.wait(t, `ftp - upload \[[^\n]*src_ip="127.0.0.1" src_port="\d+" path="/drop me.sh" size="13" cmd="STOR"`)
-		b.log.wait(t, `ftp - file_captured \[[^\n]*stored_as="[^"]+_drop_me.sh" sha256="[0-9a-f]{64}" size="19" orig_path="/drop me.sh" src_ip="127.0.0.1" src_port="\d+" ssh_user="backup"`)
+		b.log.Wait(t, `ftp - upload \[[^\n]*src_ip="127.0.0.1" src_port="\d+" path="/drop me.sh" size="13" cmd="STOR"`)
+		b.log.Wait(t, `ftp - file_captured \[[^\n]*stored_as="[^"]+_drop_me.sh" sha256="[0-9a-f]{64}" size="19" orig_path="/drop me.sh" src_ip="127.0.0.1" src_port="\d+" ssh_user="backup"`)
 		stored, err := filepath.Glob(b.spool + "/*_drop_me.sh")
 		require.NoError(t, err)
 		require.Len(t, stored, 3)
@@ -51,7 +51,7 @@ func TestUpload_UniqueNamesEmptyFilesAndRefusals(t *testing.T) {
 	c := b.login(t)
 	require.Regexp(t, `^150 FILE: ftp[0-9a-z]+\r\n226 Transfer complete\.`, c.put("STOU", "x"))
 	require.Contains(t, c.put("STOR empty", ""), "226")
-	b.log.wait(t, `upload \[[^\n]*path="/empty" size="0"`)
+	b.log.Wait(t, `upload \[[^\n]*path="/empty" size="0"`)
 	require.NotContains(t, b.log.String(), "_empty")
 	for _, bad := range []string{"STOR nodir/x", "STOR /", "STOR a\x01b", "STOR " + strings.Repeat("n", 300)} {
 		require.Equal(t, "553 Could not create file.", c.put(bad, "x"), bad)
@@ -77,7 +77,7 @@ func TestUpload_IsBounded(t *testing.T) {
 	}
 	_ = d.Close()
 	require.Equal(t, "552 Disk full: please retry later.", c.reply())
-	b.log.wait(t, `file_(captured|skipped) `)
+	b.log.Wait(t, `file_(captured|skipped) `)
 	require.LessOrEqual(t, b.server.Room(), int64(51<<20))
 }
 
@@ -128,7 +128,7 @@ func TestData_OnlyTheSameAddressGetsIt(t *testing.T) {
 	require.Equal(t, "425 Security: Bad IP connecting.", c.cmd("LIST"))
 	n, _ := thief.Read(make([]byte, 10))
 	require.Zero(t, n)
-	b.log.wait(t, `data_stranger \[[^\n]*src_ip="127.0.0.1" peer="127.0.0.77"`)
+	b.log.Wait(t, `data_stranger \[[^\n]*src_ip="127.0.0.1" peer="127.0.0.77"`)
 }
 
 func TestData_TheServerRunsOutOfPorts(t *testing.T) {
@@ -139,7 +139,7 @@ func TestData_TheServerRunsOutOfPorts(t *testing.T) {
 	}
 	c := b.login(t)
 	require.Equal(t, "425 Could not create socket.", c.cmd("EPSV"))
-	b.log.wait(t, `data_port_refused \[[^\n]*src_ip="127.0.0.1" reason="exhausted"`)
+	b.log.Wait(t, `data_port_refused \[[^\n]*src_ip="127.0.0.1" reason="exhausted"`)
 }
 
 func TestPort_IsRefusedAndReported(t *testing.T) {
@@ -157,9 +157,9 @@ func TestPort_IsRefusedAndReported(t *testing.T) {
 		require.Contains(t, "45", c.cmd("EPRT |2|2001:db8::7|6379|")[:1])
 		require.Contains(t, "45", c.cmd("PORT 1,2,3,4,5,666")[:1])
 		require.Contains(t, "45", c.cmd("LIST")[:1])
-		b.log.wait(t, `port_request \[[^\n]*src_ip="127.0.0.1" src_port="\d+" cmd="PORT" args="198,51,100,7,0,22" dest="198.51.100.7" dest_port="22"\]`)
-		b.log.wait(t, `port_request \[[^\n]*cmd="EPRT" [^\n]* dest="2001:db8::7" dest_port="6379"\]`)
-		b.log.wait(t, `port_request \[[^\n]*args="1,2,3,4,5,666"\]`)
+		b.log.Wait(t, `port_request \[[^\n]*src_ip="127.0.0.1" src_port="\d+" cmd="PORT" args="198,51,100,7,0,22" dest="198.51.100.7" dest_port="22"\]`)
+		b.log.Wait(t, `port_request \[[^\n]*cmd="EPRT" [^\n]* dest="2001:db8::7" dest_port="6379"\]`)
+		b.log.Wait(t, `port_request \[[^\n]*args="1,2,3,4,5,666"\]`)
 	}
 	require.NoError(t, target.(*net.TCPListener).SetDeadline(time.Now().Add(100*time.Millisecond)))
 	_, err = target.Accept()

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/decnet/decnet/decoys/config"
+	"github.com/decnet/decnet/decoys/decoytest"
 )
 
 func TestWordPress_LoginFailsWithItsOwnWords(t *testing.T) {
@@ -18,9 +19,9 @@ func TestWordPress_LoginFailsWithItsOwnWords(t *testing.T) {
 	out = b.curl(t, "/wp-login.php", "-d", "log=<script>alert(1)</script>&pwd=hunter2&wp-submit=Log+In&testcookie=1")
 	require.Contains(t, out, "&lt;script&gt;alert(1)&lt;/script&gt;</strong> is not registered on this site.")
 	require.NotContains(t, out, "<script>alert")
-	line := b.log.wait(t, ` request .*method="POST"`)
-	require.Equal(t, "hunter2", field(line, "secret_printable"))
-	require.Equal(t, "<script>alert(1)</script>", field(line, "principal"))
+	line := b.log.Wait(t, ` request .*method="POST"`)
+	require.Equal(t, "hunter2", decoytest.Field(line, "secret_printable"))
+	require.Equal(t, "<script>alert(1)</script>", decoytest.Field(line, "principal"))
 	user := between(b.curl(t, "/wp-json/wp/v2/users"), `"slug":"`, `"`)
 	location := b.curl(t, "/?author=1", "-i")
 	require.Contains(t, location, "/author/"+user+"/\r\n")
@@ -50,9 +51,9 @@ func TestPhpMyAdmin_LoginFailsWithTheDatabasesWords(t *testing.T) {
 		out := b.curl(t, path, "-d", "pma_username=ro%27ot&pma_password=toor&server=1")
 		require.Contains(t, out, "Access denied for user &#039;ro&#039;ot&#039;@&#039;localhost&#039; (using password: YES)")
 	}
-	line := b.log.wait(t, ` request .*method="POST"`)
-	require.Equal(t, "ro'ot", field(line, "principal"))
-	require.Equal(t, "toor", field(line, "secret_printable"))
+	line := b.log.Wait(t, ` request .*method="POST"`)
+	require.Equal(t, "ro'ot", decoytest.Field(line, "principal"))
+	require.Equal(t, "toor", decoytest.Field(line, "secret_printable"))
 	require.Contains(t, b.curl(t, "/phpmyadmin", "-i"), "301 Moved Permanently")
 	require.Contains(t, b.curl(t, "/index.php", "-d", "pma_username=root&pma_password="), "AllowNoPassword")
 	require.Contains(t, b.curl(t, "/setup/", "-i"), "403 Forbidden")
@@ -66,7 +67,7 @@ func TestTomcat_ManagerRefusesEverybody(t *testing.T) {
 	out := b.curl(t, "/manager/html", "-i", "-u", "tomcat:s3cret")
 	require.Contains(t, out, "401 Unauthorized")
 	require.Contains(t, out, `WWW-Authenticate: Basic realm="Tomcat Manager Application"`)
-	require.Equal(t, "tomcat", field(b.log.wait(t, `path="/manager/html"`), "principal"))
+	require.Equal(t, "tomcat", decoytest.Field(b.log.Wait(t, `path="/manager/html"`), "principal"))
 	require.Contains(t, b.curl(t, "/no<b>"), "Apache Tomcat/"+version+"</h3>")
 	require.NotContains(t, b.curl(t, "/no<b>"), "<b>]")
 	require.Contains(t, b.curl(t, "/", "-i", "-X", "OPTIONS"), "Allow: GET, HEAD, POST, OPTIONS\r\n")
@@ -86,9 +87,9 @@ func TestJenkins_LoginFails(t *testing.T) {
 	out = b.curl(t, "/j_spring_security_check", "-i", "-L", "-d", "j_username=admin&j_password=admin123&from=%2F")
 	require.Contains(t, out, "302 Moved Temporarily")
 	require.Contains(t, out, "Invalid username or password")
-	line := b.log.wait(t, ` request .*path="/j_spring_security_check"`)
-	require.Equal(t, "admin", field(line, "principal"))
-	require.Equal(t, "admin123", field(line, "secret_printable"))
+	line := b.log.Wait(t, ` request .*path="/j_spring_security_check"`)
+	require.Equal(t, "admin", decoytest.Field(line, "principal"))
+	require.Equal(t, "admin123", decoytest.Field(line, "secret_printable"))
 }
 
 func TestDynamicPages_AreFramedAsBehindAProgram(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/decnet/decnet/decoys/config"
+	"github.com/decnet/decnet/decoys/decoytest"
 )
 
 func TestHTTP2_PriorKnowledgeAndUpgrade(t *testing.T) {
@@ -18,12 +19,12 @@ func TestHTTP2_PriorKnowledgeAndUpgrade(t *testing.T) {
 		b := setup(t, config.HTTP{ServerHeader: banner, HTTPVersions: config.HTTPVersions()})
 		out := b.curl(t, "/", "-i", "--http2-prior-knowledge", "-u", "a:b")
 		require.True(t, strings.HasPrefix(out, "HTTP/2 200 \r\n"+order), "%.80q", out)
-		line := b.log.wait(t, " http2_settings ")
-		require.Regexp(t, `^3:100;4:\d+;2:0`, field(line, "settings"))
-		require.True(t, strings.HasPrefix(field(line, "frame_order"), "SETTINGS,"), line)
-		require.Equal(t, "m,p,s,a", field(line, "pseudo_headers"))
-		require.Regexp(t, `^ge20nn03`, field(b.log.wait(t, ` http_request_fingerprint .*proto="h2"`), "ja4h"))
-		require.Equal(t, "a", field(b.log.wait(t, ` request .*protocol="HTTP/2.0"`), "principal"))
+		line := b.log.Wait(t, " http2_settings ")
+		require.Regexp(t, `^3:100;4:\d+;2:0`, decoytest.Field(line, "settings"))
+		require.True(t, strings.HasPrefix(decoytest.Field(line, "frame_order"), "SETTINGS,"), line)
+		require.Equal(t, "m,p,s,a", decoytest.Field(line, "pseudo_headers"))
+		require.Regexp(t, `^ge20nn03`, decoytest.Field(b.log.Wait(t, ` http_request_fingerprint .*proto="h2"`), "ja4h"))
+		require.Equal(t, "a", decoytest.Field(b.log.Wait(t, ` request .*protocol="HTTP/2.0"`), "principal"))
 		up := b.curl(t, "/", "-i", "--http2")
 		require.Contains(t, up, "101 Switching Protocols\r\n")
 		require.Contains(t, up, "HTTP/2 200")
@@ -63,7 +64,7 @@ func TestHTTP2_BodiesBothWays(t *testing.T) {
 	resp, err := c.Post(b.url+"/3", "text/plain", strings.NewReader(strings.Repeat("x", 300_000)))
 	require.NoError(t, err)
 	_ = resp.Body.Close()
-	require.Contains(t, b.log.wait(t, `path="/3" .*body_size=`), `body_size="300000"`)
+	require.Contains(t, b.log.Wait(t, `path="/3" .*body_size=`), `body_size="300000"`)
 }
 
 func TestHTTP2_NotOfferedByDefault(t *testing.T) {

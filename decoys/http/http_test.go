@@ -13,7 +13,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/decnet/decnet/decoys/config"
+	"github.com/decnet/decnet/decoys/decoytest"
 	"github.com/decnet/decnet/decoys/eventlog"
 	"github.com/decnet/decnet/decoys/http"
 	"github.com/decnet/decnet/decoys/identity"
@@ -29,46 +29,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// logged collects the lines of a decoy.
-type logged struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) { l.mu.Lock(); defer l.mu.Unlock(); return l.b.Write(p) }
-
-func (l *logged) String() string { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }
-
-// wait returns the first line that matches, failing when none comes.
-func (l *logged) wait(t *testing.T, pattern string) string {
-	t.Helper()
-	re := regexp.MustCompile(pattern)
-	var found string
-	require.Eventually(t, func() bool {
-		for line := range strings.SplitSeq(l.String(), "\n") {
-			if re.MatchString(line) {
-				found = line
-				return true
-			}
-		}
-		return false
-	}, 10*time.Second, 5*time.Millisecond, pattern)
-	return found
-}
-
-// field returns a value of a line, with the escapes of RFC 5424 undone.
-func field(line, name string) string {
-	m := regexp.MustCompile(` ` + name + `="((?:\\.|[^"\\])*)"`).FindStringSubmatch(line)
-	if m == nil {
-		return ""
-	}
-	return strings.NewReplacer(`\\`, `\`, `\"`, `"`, `\]`, `]`).Replace(m[1])
-}
-
 type bundle struct {
 	addr string
 	url  string
-	log  *logged
+	log  *decoytest.Log
 }
 
 const apacheBanner, nginxBanner = "Apache/2.4.62 (Debian)", "nginx/1.22.1"
@@ -82,22 +46,11 @@ func setupAs(t *testing.T, node, distro string, cfg config.HTTP, header time.Dur
 	raw = bytes.ReplaceAll(raw, []byte(`"http_versions":null`), []byte(`"http_versions":[]`))
 	decoded, err := config.Config{ServiceConfig: raw}.DecodeHTTP()
 	require.NoError(t, err)
-	b := &bundle{log: &logged{}}
+	b := &bundle{log: &decoytest.Log{}}
 	host := persona.New(persona.Options{Identity: identity.New(node, "i"), Distro: distro, Hostname: "SRV-WEB-31", Local: netip.MustParseAddr("127.66.0.2")})
 	s := http.New(http.Options{Log: eventlog.New(b.log, node, "http", "boot", 1, nil), Config: decoded, Host: host, HeaderTimeout: header})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	b.addr = l.Addr().String()
+	b.addr, _ = decoytest.Serve(t, s)
 	b.url = "http://" + b.addr
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); _ = s.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		_ = l.Close()
-		<-done
-		s.Close(5 * time.Second)
-	})
 	return b
 }
 
@@ -253,7 +206,7 @@ func TestKeepAlive_SeveralRequestsOnOneConnection(t *testing.T) {
 	b := setup(t, config.HTTP{ServerHeader: apacheBanner})
 	out := b.raw(t, "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\na=b\r\n0\r\n\r\nGET /b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 	require.Equal(t, 2, strings.Count(out, "HTTP/1.1 404 Not Found"))
-	require.Equal(t, "a=b", field(b.log.wait(t, ` request .*method="POST"`), "body"))
+	require.Equal(t, "a=b", decoytest.Field(b.log.Wait(t, ` request .*method="POST"`), "body"))
 	require.Contains(t, b.curl(t, "/", "-i", "-H", "Expect: 100-continue", "-d", strings.Repeat("x", 2000)), "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
 }
 
@@ -261,25 +214,25 @@ func TestEvents_RequestIsWholeAndCannotBeForged(t *testing.T) {
 	t.Parallel()
 	b := setup(t, config.HTTP{ServerHeader: nginxBanner})
 	b.curl(t, "/a?b=c", "-H", "User-Agent: Mozilla/5.0", "-H", `X-Evil: "] <14>1 forged`, "-H", "x-UniCode: é\u200b", "-H", "Cookie: b=2; a=1", "-H", "Accept-Language: en-US,en;q=0.9", "-u", "admin:s3cr:et")
-	line := b.log.wait(t, " request ")
-	require.Equal(t, "/a?b=c", field(line, "path"))
-	require.Equal(t, "127.0.0.1", field(line, "src_ip"))
-	require.Equal(t, "127.0.0.1", field(line, "remote_addr"))
-	require.Equal(t, "admin", field(line, "principal"))
-	require.Equal(t, base64.StdEncoding.EncodeToString([]byte("s3cr:et")), field(line, "secret_b64"))
+	line := b.log.Wait(t, " request ")
+	require.Equal(t, "/a?b=c", decoytest.Field(line, "path"))
+	require.Equal(t, "127.0.0.1", decoytest.Field(line, "src_ip"))
+	require.Equal(t, "127.0.0.1", decoytest.Field(line, "remote_addr"))
+	require.Equal(t, "admin", decoytest.Field(line, "principal"))
+	require.Equal(t, base64.StdEncoding.EncodeToString([]byte("s3cr:et")), decoytest.Field(line, "secret_b64"))
 	var headers map[string]string
-	require.NoError(t, json.Unmarshal([]byte(field(line, "headers")), &headers))
+	require.NoError(t, json.Unmarshal([]byte(decoytest.Field(line, "headers")), &headers))
 	require.Equal(t, `"] <14>1 forged`, headers["X-Evil"])
 	require.Equal(t, "é\u200b", headers["x-UniCode"])
-	fp := b.log.wait(t, " http_request_fingerprint ")
-	require.Regexp(t, `^ge11cn07enus_[0-9a-f]{12}_[0-9a-f]{12}_[0-9a-f]{12}$`, field(fp, "ja4h"))
-	require.JSONEq(t, `["Host","Authorization","Accept","User-Agent","X-Evil","x-UniCode","Cookie","Accept-Language"]`, field(fp, "headers_ordered"))
-	require.Equal(t, "b=2; a=1", field(fp, "cookie"))
+	fp := b.log.Wait(t, " http_request_fingerprint ")
+	require.Regexp(t, `^ge11cn07enus_[0-9a-f]{12}_[0-9a-f]{12}_[0-9a-f]{12}$`, decoytest.Field(fp, "ja4h"))
+	require.JSONEq(t, `["Host","Authorization","Accept","User-Agent","X-Evil","x-UniCode","Cookie","Accept-Language"]`, decoytest.Field(fp, "headers_ordered"))
+	require.Equal(t, "b=2; a=1", decoytest.Field(fp, "cookie"))
 	require.NotContains(t, b.log.String(), "secret_b64=\"\"")
 	hostile := "POST /\xff\xfe HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 70000\r\n" + strings.Repeat("X\xff: \"\\]\r\n", 90) + "\r\n" + strings.Repeat("\x01]\"", 30000)
 	b.raw(t, hostile)
 	b.raw(t, strings.ReplaceAll(hostile, "X\xff", "Xf"))
-	b.log.wait(t, ` request .*method="POST"`)
+	b.log.Wait(t, ` request .*method="POST"`)
 	for l := range strings.Lines(b.log.String()) {
 		require.Less(t, len(l), 16<<10)
 		require.Regexp(t, `^<13[24]>1 \S+ web-01 http - \w+ \[relay@55555 boot="boot" n="\d+" `, l)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/decnet/decnet/decoys/certificate"
 	"github.com/decnet/decnet/decoys/config"
+	"github.com/decnet/decnet/decoys/decoytest"
 	"github.com/decnet/decnet/decoys/eventlog"
 	"github.com/decnet/decnet/decoys/http"
 	"github.com/decnet/decnet/decoys/identity"
@@ -32,7 +33,7 @@ func secure(t *testing.T, distro string, cfg config.HTTPS) *bundle {
 	require.NoError(t, err)
 	decoded, err := config.Config{ServiceConfig: json.RawMessage(strings.ReplaceAll(string(raw), `"http_versions":null`, `"http_versions":[]`))}.DecodeHTTPS()
 	require.NoError(t, err)
-	b := &bundle{log: &logged{}}
+	b := &bundle{log: &decoytest.Log{}}
 	host := persona.New(persona.Options{Identity: identity.New("web-01", "i"), Distro: distro, Hostname: "SRV-WEB-31", Local: netip.MustParseAddr("127.66.0.2")})
 	state, err := os.OpenRoot(t.TempDir())
 	require.NoError(t, err)
@@ -100,26 +101,26 @@ func TestTLS_CurlInEveryVersion(t *testing.T) {
 	for _, banner := range []string{apacheBanner, nginxBanner} {
 		b := secure(t, "debian", web(banner, config.HTTP1, config.HTTP2))
 		require.Contains(t, b.curl(t, "/", "-k", "-i", "--http1.1", "-u", "admin:s3cret", "-H", "Accept-Language: de"), "HTTP/1.1 200 OK\r\n")
-		line := b.log.wait(t, ` https - request .*protocol="HTTP/1.1"`)
-		require.Equal(t, "admin", field(line, "principal"))
-		require.Equal(t, "czNjcmV0", field(line, "secret_b64"))
-		require.Regexp(t, `^ge11nn05de00_`, field(b.log.wait(t, ` https - http_request_fingerprint .*proto="h1"`), "ja4h"))
-		hello := b.log.wait(t, ` https - tls_client_hello `)
-		require.Regexp(t, `^t13i\d{4}h1_[0-9a-f]{12}_[0-9a-f]{12}$`, field(hello, "ja4"))
-		require.Regexp(t, `^[0-9a-f]{32}$`, field(hello, "ja3"))
-		require.Regexp(t, `^771,\d[\d-]*,\d[\d-]*,\d[\d-]*,\d[\d-]*$`, field(hello, "ja3_raw"))
-		require.Equal(t, "127.0.0.1", field(hello, "src_ip"))
-		require.Equal(t, "http/1.1", field(hello, "alpn"))
-		require.Equal(t, "TLSv1.3", field(hello, "tls_version"))
+		line := b.log.Wait(t, ` https - request .*protocol="HTTP/1.1"`)
+		require.Equal(t, "admin", decoytest.Field(line, "principal"))
+		require.Equal(t, "czNjcmV0", decoytest.Field(line, "secret_b64"))
+		require.Regexp(t, `^ge11nn05de00_`, decoytest.Field(b.log.Wait(t, ` https - http_request_fingerprint .*proto="h1"`), "ja4h"))
+		hello := b.log.Wait(t, ` https - tls_client_hello `)
+		require.Regexp(t, `^t13i\d{4}h1_[0-9a-f]{12}_[0-9a-f]{12}$`, decoytest.Field(hello, "ja4"))
+		require.Regexp(t, `^[0-9a-f]{32}$`, decoytest.Field(hello, "ja3"))
+		require.Regexp(t, `^771,\d[\d-]*,\d[\d-]*,\d[\d-]*,\d[\d-]*$`, decoytest.Field(hello, "ja3_raw"))
+		require.Equal(t, "127.0.0.1", decoytest.Field(hello, "src_ip"))
+		require.Equal(t, "http/1.1", decoytest.Field(hello, "alpn"))
+		require.Equal(t, "TLSv1.3", decoytest.Field(hello, "tls_version"))
 		require.Contains(t, b.curl(t, "/", "-k", "-i", "--http2", "-d", "user=a&password=b"), "HTTP/2 ")
-		require.Equal(t, "m,p,s,a", field(b.log.wait(t, ` https - http2_settings `), "pseudo_headers"))
-		require.Equal(t, "a", field(b.log.wait(t, ` request .*method="POST" .*protocol="HTTP/2.0"`), "principal"))
+		require.Equal(t, "m,p,s,a", decoytest.Field(b.log.Wait(t, ` https - http2_settings `), "pseudo_headers"))
+		require.Equal(t, "a", decoytest.Field(b.log.Wait(t, ` request .*method="POST" .*protocol="HTTP/2.0"`), "principal"))
 		require.Contains(t, b.curl(t, "/", "-k", "-i", "--tlsv1.2", "--tls-max", "1.2"), "200")
-		require.Regexp(t, `^t12i`, field(b.log.wait(t, ` tls_client_hello .*tls_version="TLSv1.2"`), "ja4"))
+		require.Regexp(t, `^t12i`, decoytest.Field(b.log.Wait(t, ` tls_client_hello .*tls_version="TLSv1.2"`), "ja4"))
 		require.Contains(t, b.curl(t, "/", "-k", "--resolve", "www.example.org:443:127.0.0.1", "--connect-to", "::"+b.addr, "https://www.example.org/x"), "404")
-		require.Regexp(t, `^t13d`, field(b.log.wait(t, ` tls_client_hello .*sni="www.example.org"`), "ja4"))
+		require.Regexp(t, `^t13d`, decoytest.Field(b.log.Wait(t, ` tls_client_hello .*sni="www.example.org"`), "ja4"))
 		require.NotContains(t, b.log.String(), "parse_error")
-		b.log.wait(t, " disconnect ")
+		b.log.Wait(t, " disconnect ")
 	}
 	only1 := secure(t, "debian", web(apacheBanner))
 	require.Contains(t, only1.curl(t, "/", "-k", "-i", "--http2"), "HTTP/1.1 200 OK")
@@ -158,15 +159,15 @@ func TestTLS_PlainHTTP(t *testing.T) {
 	require.Equal(t, "<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\r\n<body>\r\n<center><h1>400 Bad Request</h1></center>\r\n"+
 		"<center>The plain HTTP request was sent to HTTPS port</center>\r\n<hr><center>nginx/1.22.1</center>\r\n</body>\r\n</html>\r\n", body)
 	require.Contains(t, head, "Content-Length: 255")
-	require.Equal(t, "plain HTTP", field(n.log.wait(t, " tls_handshake_failed "), "error"))
-	require.Equal(t, "Yg==", field(n.log.wait(t, " request "), "secret_b64"))
+	require.Equal(t, "plain HTTP", decoytest.Field(n.log.Wait(t, " tls_handshake_failed "), "error"))
+	require.Equal(t, "Yg==", decoytest.Field(n.log.Wait(t, " request "), "secret_b64"))
 	require.Contains(t, n.raw(t, "hello there\r\n\r\n"), "400 Bad Request")
 	a := secure(t, "debian", web("Apache/2.4.71 (Debian)"))
 	head, body, _ = strings.Cut(a.raw(t, ask), "\r\n\r\n")
 	require.Equal(t, []string{"Date", "Server", "Content-Length", "Connection", "Content-Type"}, names(head))
 	require.Contains(t, body, "<p>Your browser sent a request that this server could not understand.<br />\nReason: You're speaking plain HTTP to an SSL-enabled server port.<br />\n"+
 		" Instead use the HTTPS scheme to access this URL, please.<br />\n</p>\n<hr>\n<address>Apache/2.4.71 (Debian) Server at 172.18.93.159 Port 443</address>\n</body></html>\n")
-	a.log.wait(t, ` request .*path="/secret"`)
+	a.log.Wait(t, ` request .*path="/secret"`)
 	for _, silent := range []string{"hello there\r\n\r\n", "OPTIONS / HTTP/1.1\r\nHost: x\r\n\r\n"} {
 		require.Empty(t, a.raw(t, silent))
 	}
@@ -182,18 +183,18 @@ func TestTLS_FailuresAreNamed(t *testing.T) {
 		"connection closed": "\x16\x03\x01\x02\x00",
 	} {
 		_, _ = b.try(send)
-		b.log.wait(t, ` tls_handshake_failed .*error="`+class+`"`)
+		b.log.Wait(t, ` tls_handshake_failed .*error="`+class+`"`)
 	}
 	_, err := b.connect(t, &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11})
 	require.Error(t, err)
-	b.log.wait(t, ` tls_handshake_failed .*error="no common version"`)
-	require.Regexp(t, `^t11i`, field(b.log.wait(t, ` tls_client_hello .*tls_version="TLSv1.1"`), "ja4"))
+	b.log.Wait(t, ` tls_handshake_failed .*error="no common version"`)
+	require.Regexp(t, `^t11i`, decoytest.Field(b.log.Wait(t, ` tls_client_hello .*tls_version="TLSv1.1"`), "ja4"))
 	_, err = b.connect(t, &tls.Config{NextProtos: []string{"foo"}})
 	require.Error(t, err)
-	b.log.wait(t, ` tls_handshake_failed .*error="no common parameters"`)
+	b.log.Wait(t, ` tls_handshake_failed .*error="no common parameters"`)
 	if _, err := exec.LookPath("curl"); err == nil {
 		require.Error(t, exec.CommandContext(t.Context(), "curl", "-q", "-s", b.url).Run(), "nobody vouches for the certificate")
-		require.Contains(t, field(b.log.wait(t, ` tls_handshake_failed .*error="client alert"`), "alert"), "unknown certificate authority")
+		require.Contains(t, decoytest.Field(b.log.Wait(t, ` tls_handshake_failed .*error="client alert"`), "alert"), "unknown certificate authority")
 	}
 	a := secure(t, "debian", web(apacheBanner))
 	st, err := a.connect(t, &tls.Config{NextProtos: []string{"foo"}})
@@ -275,7 +276,7 @@ func TestTLS_OpenSSLsClient(t *testing.T) {
 	require.True(t, err == nil || errors.As(err, new(*exec.ExitError)), err)
 	require.Contains(t, string(out), "CN = SRV-WEB-31")
 	require.Contains(t, string(out), "HTTP/1.1 200 OK")
-	require.Equal(t, "a.example", field(b.log.wait(t, " tls_client_hello "), "sni"))
+	require.Equal(t, "a.example", decoytest.Field(b.log.Wait(t, " tls_client_hello "), "sni"))
 }
 
 func TestTLS_HostileHandshakes(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/decnet/decnet/decoys/config"
+	"github.com/decnet/decnet/decoys/decoytest"
 )
 
 // stockConn logs in with Go's driver, which does what the client library of 8.0 does.
@@ -48,23 +49,23 @@ func TestClient_HandsOverItsPassword(t *testing.T) {
 	t.Parallel()
 	b := setup(t, "8.0.36")
 	requireDenied(t, b.stockConn(t, "rsa", "hunter2 ünder RSA", nil), "rsa")
-	line := b.log.wait(t, ` auth .*username="rsa"`)
-	require.Equal(t, []string{"plaintext", "hunter2 ??nder RSA", "false", "app", "Go-MySQL-Driver"}, []string{field(line, "secret_kind"), field(line, "secret_printable"), field(line, "tls"), field(line, "database"), field(line, "client_name")})
+	line := b.log.Wait(t, ` auth .*username="rsa"`)
+	require.Equal(t, []string{"plaintext", "hunter2 ??nder RSA", "false", "app", "Go-MySQL-Driver"}, []string{decoytest.Field(line, "secret_kind"), decoytest.Field(line, "secret_printable"), decoytest.Field(line, "tls"), decoytest.Field(line, "database"), decoytest.Field(line, "client_name")})
 	requireDenied(t, b.stockConn(t, "tls", "hunter2 in TLS", &tls.Config{InsecureSkipVerify: true}), "tls")
-	line = b.log.wait(t, ` auth .*username="tls"`)
-	require.Equal(t, []string{"plaintext", "hunter2 in TLS", "true"}, []string{field(line, "secret_kind"), field(line, "secret_printable"), field(line, "tls")})
-	require.Empty(t, field(line, "salt"))
+	line = b.log.Wait(t, ` auth .*username="tls"`)
+	require.Equal(t, []string{"plaintext", "hunter2 in TLS", "true"}, []string{decoytest.Field(line, "secret_kind"), decoytest.Field(line, "secret_printable"), decoytest.Field(line, "tls")})
+	require.Empty(t, decoytest.Field(line, "salt"))
 	err := b.stockConn(t, "nopass", "", nil)
 	require.ErrorContains(t, err, "Access denied for user 'nopass'@'127.0.0.1' (using password: NO)")
-	require.NotContains(t, b.log.wait(t, ` auth .*username="nopass"`), "secret_")
+	require.NotContains(t, b.log.Wait(t, ` auth .*username="nopass"`), "secret_")
 }
 
 func TestClient_NativePasswordCanBeCracked(t *testing.T) {
 	t.Parallel()
 	b := setup(t, "5.7.44")
 	requireDenied(t, b.stockConn(t, "bob", "hunter2", nil), "bob")
-	line := b.log.wait(t, " auth ")
-	salt, err := hex.DecodeString(field(line, "salt"))
+	line := b.log.Wait(t, " auth ")
+	salt, err := hex.DecodeString(decoytest.Field(line, "salt"))
 	require.NoError(t, err)
 	one := sha1.Sum([]byte("hunter2"))
 	two := sha1.Sum(one[:])
@@ -72,7 +73,7 @@ func TestClient_NativePasswordCanBeCracked(t *testing.T) {
 	for i := range mix {
 		mix[i] ^= one[i]
 	}
-	require.Equal(t, hex.EncodeToString(mix[:]), field(line, "secret_printable"))
+	require.Equal(t, hex.EncodeToString(mix[:]), decoytest.Field(line, "secret_printable"))
 }
 
 // certificates asks for TLS and returns what the server shows.
@@ -111,7 +112,7 @@ func TestCertificate_IsTheDeckysOwnAndStays(t *testing.T) {
 	old := setup(t, "5.7.44")
 	require.NotEmpty(t, old.certificates(t, tls.VersionTLS10, tls.VersionTLS10))
 	require.Empty(t, old.certificates(t, tls.VersionTLS13, tls.VersionTLS13))
-	old.log.wait(t, ` protocol_error .*error="tls handshake"`)
+	old.log.Wait(t, ` protocol_error .*error="tls handshake"`)
 	require.Empty(t, setup(t, "10.11.6-MariaDB").certificates(t, 0, 0))
 }
 
@@ -123,7 +124,7 @@ func TestKeys_BrokenFilesEndTheConnection(t *testing.T) {
 	b := setupAs(t, "db-01", config.MySQL{Version: "8.0.36"}, state)
 	require.Empty(t, b.certificates(t, 0, 0))
 	require.Error(t, b.stockConn(t, "rsa", "x", nil))
-	b.log.wait(t, ` auth .*username="rsa".* secret_kind="caching_sha2_password"`)
+	b.log.Wait(t, ` auth .*username="rsa".* secret_kind="caching_sha2_password"`)
 	require.NotContains(t, b.log.String(), "panic")
 }
 
@@ -144,8 +145,8 @@ func TestClient_Mariadb(t *testing.T) {
 		b := setup(t, version)
 		out := b.run(t, "mysql", "--no-defaults", "-h", "127.0.0.1", "-P", b.port, "-u", "bob", "-phunter2", "app")
 		require.Contains(t, out, "ERROR 1045 (28000): Access denied for user 'bob'@'127.0.0.1' (using password: YES)", version)
-		line := b.log.wait(t, ` auth .*secret_kind="`+kind+`"`)
-		require.Equal(t, []string{"app", "mysql", "libmariadb"}, []string{field(line, "database"), field(line, "program_name"), field(line, "client_name")})
+		line := b.log.Wait(t, ` auth .*secret_kind="`+kind+`"`)
+		require.Equal(t, []string{"app", "mysql", "libmariadb"}, []string{decoytest.Field(line, "database"), decoytest.Field(line, "program_name"), decoytest.Field(line, "client_name")})
 		out = b.run(t, "mysql", "--no-defaults", "-h", "127.0.0.1", "-P", b.port, "-u", "bob", "--skip-password")
 		require.Contains(t, out, "(using password: NO)")
 		if version == "10.11.6-MariaDB" {
@@ -154,7 +155,7 @@ func TestClient_Mariadb(t *testing.T) {
 		}
 		out = b.run(t, "mysql", "--no-defaults", "--ssl", "-h", "127.0.0.1", "-P", b.port, "-u", "eve", "-phunter2")
 		require.Contains(t, out, "Access denied for user 'eve'", version)
-		require.Equal(t, "true", field(b.log.wait(t, ` auth .*username="eve"`), "tls"))
+		require.Equal(t, "true", decoytest.Field(b.log.Wait(t, ` auth .*username="eve"`), "tls"))
 	}
 }
 
@@ -165,7 +166,7 @@ func TestClient_Hydra(t *testing.T) {
 		out := b.run(t, "hydra", "-I", "-t", "2", "-l", "root", "-p", "toor", "-s", b.port, "mysql://127.0.0.1")
 		require.Contains(t, out, "0 valid password")
 		require.NotContains(t, out, "[ERROR]")
-		b.log.wait(t, ` auth .*username="root".* secret_kind="`+kind+`"`)
+		b.log.Wait(t, ` auth .*username="root".* secret_kind="`+kind+`"`)
 	}
 }
 

@@ -1,8 +1,6 @@
 package mysql_test
 
 import (
-	"bytes"
-	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
@@ -10,10 +8,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/decnet/decnet/decoys/config"
+	"github.com/decnet/decnet/decoys/decoytest"
 	"github.com/decnet/decnet/decoys/eventlog"
 	"github.com/decnet/decnet/decoys/identity"
 	"github.com/decnet/decnet/decoys/mysql"
@@ -29,43 +26,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// logged collects the lines of a decoy.
-type logged struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) { l.mu.Lock(); defer l.mu.Unlock(); return l.b.Write(p) }
-
-func (l *logged) String() string { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }
-
-func (l *logged) wait(t *testing.T, pattern string) string {
-	t.Helper()
-	re := regexp.MustCompile(pattern)
-	var found string
-	require.Eventually(t, func() bool {
-		for line := range strings.SplitSeq(l.String(), "\n") {
-			if re.MatchString(line) {
-				found = line
-				return true
-			}
-		}
-		return false
-	}, 10*time.Second, 5*time.Millisecond, pattern)
-	return found
-}
-
-func field(line, name string) string {
-	m := regexp.MustCompile(` ` + name + `="((?:\\.|[^"\\])*)"`).FindStringSubmatch(line)
-	if m == nil {
-		return ""
-	}
-	return strings.NewReplacer(`\\`, `\`, `\"`, `"`, `\]`, `]`).Replace(m[1])
-}
-
 type bundle struct {
 	addr, port, state string
-	log               *logged
+	log               *decoytest.Log
 }
 
 func setup(t *testing.T, version string) *bundle {
@@ -74,25 +37,16 @@ func setup(t *testing.T, version string) *bundle {
 
 func setupAs(t *testing.T, node string, cfg config.MySQL, state string) *bundle {
 	t.Helper()
-	b := &bundle{log: &logged{}, state: state}
+	b := &bundle{log: &decoytest.Log{}, state: state}
 	root, err := os.OpenRoot(state)
 	require.NoError(t, err)
 	host := persona.New(persona.Options{Identity: identity.New(node, "i"), Distro: "debian", Hostname: "SRV-DB-31", Local: netip.MustParseAddr("127.66.0.2")})
 	s := mysql.New(mysql.Options{Log: eventlog.New(b.log, node, "mysql", "boot", 1, nil), Config: cfg, Host: host, State: root})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	b.addr = l.Addr().String()
-	_, b.port, _ = net.SplitHostPort(b.addr)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); _ = s.Serve(ctx, l) }()
 	t.Cleanup(func() {
-		cancel()
-		_ = l.Close()
-		<-done
-		s.Close(5 * time.Second)
 		_ = root.Close()
 	})
+	b.addr, _ = decoytest.Serve(t, s)
+	_, b.port, _ = net.SplitHostPort(b.addr)
 	return b
 }
 
@@ -180,15 +134,15 @@ func TestNative_IsRecordedAndRefused(t *testing.T) {
 	require.Equal(t, byte(2), seq)
 	require.Equal(t, denied("bob", "YES"), p)
 	c.end()
-	line := b.log.wait(t, " auth ")
+	line := b.log.Wait(t, " auth ")
 	for name, want := range map[string]string{
 		"src_ip": "127.0.0.1", "connection_id": strconv.Itoa(int(id)), "username": "bob", "principal": "bob", "database": "app", "plugin": "mysql_native_password",
 		"client_name": `py\nlb`, "program_name": "tool", "tls": "false", "salt": hex.EncodeToString([]byte(salt)), "secret_kind": "mysql_native_password",
 		"secret_printable": strings.Repeat("a5", 20), "secret_b64": base64.StdEncoding.EncodeToString([]byte(secret)),
 	} {
-		require.Equal(t, want, field(line, name), name)
+		require.Equal(t, want, decoytest.Field(line, name), name)
 	}
-	require.Equal(t, strconv.Itoa(int(id)), field(b.log.wait(t, " connect "), "connection_id"))
+	require.Equal(t, strconv.Itoa(int(id)), decoytest.Field(b.log.Wait(t, " connect "), "connection_id"))
 	require.Equal(t, 1, strings.Count(b.log.String(), " connect "))
 	next, fresh := b.dial(t).greeting()
 	require.Equal(t, id+1, next)
@@ -242,13 +196,13 @@ func TestLogin_EdgesEndLikeTheRealOnes(t *testing.T) {
 	k.greeting()
 	_, _ = io.WriteString(k, "\x01\x00\x10\x01")
 	k.end()
-	b.log.wait(t, ` protocol_error .*error="packet too large"`)
+	b.log.Wait(t, ` protocol_error .*error="packet too large"`)
 	require.Equal(t, 7, strings.Count(b.log.String(), " auth "), "malformed logins are none")
 	log := b.log.String()
 	require.Equal(t, 4, strings.Count(log, "secret_kind"), log)
 	require.NotContains(t, log, "unknown>\" principal")
 	for line := range strings.SplitSeq(strings.TrimSpace(log), "\n") {
-		require.Equal(t, "127.0.0.1", field(line, "src_ip"), line)
+		require.Equal(t, "127.0.0.1", decoytest.Field(line, "src_ip"), line)
 	}
 }
 
@@ -276,7 +230,7 @@ func TestPackets_EmptyOnesAreIgnoredAndBigOnesAreRead(t *testing.T) {
 		c.send(1, "")
 	}
 	c.end()
-	b.log.wait(t, ` protocol_error .*error="too many empty packets"`)
+	b.log.Wait(t, ` protocol_error .*error="too many empty packets"`)
 	c = b.dial(t)
 	c.greeting()
 	_, _ = io.WriteString(c, "\x40\x00\x00\x01partial")
@@ -300,9 +254,9 @@ func TestSwitch_AsksForThePluginOfTheAccount(t *testing.T) {
 	seq, p = c.next()
 	require.Equal(t, byte(4), seq)
 	require.Equal(t, denied("bob", "YES"), p)
-	line := old.log.wait(t, " auth ")
+	line := old.log.Wait(t, " auth ")
 	require.Equal(t, []string{"mysql_native_password", strings.Repeat("7a", 20), hex.EncodeToString([]byte(fresh)), "caching_sha2_password"},
-		[]string{field(line, "secret_kind"), field(line, "secret_printable"), field(line, "salt"), field(line, "client_plugin")})
+		[]string{decoytest.Field(line, "secret_kind"), decoytest.Field(line, "secret_printable"), decoytest.Field(line, "salt"), decoytest.Field(line, "client_plugin")})
 	c = old.dial(t)
 	c.greeting()
 	c.send(1, login(plain, "empty", "", sha2))
@@ -310,14 +264,14 @@ func TestSwitch_AsksForThePluginOfTheAccount(t *testing.T) {
 	c.send(3, "")
 	_, p = c.next()
 	require.Equal(t, denied("empty", "NO"), p)
-	require.NotContains(t, old.log.wait(t, ` auth .*username="empty"`), "secret_")
+	require.NotContains(t, old.log.Wait(t, ` auth .*username="empty"`), "secret_")
 
 	c = old.dial(t)
 	c.greeting()
 	c.send(1, login(plain, "clear", "hunter2\x00", "mysql_clear_password\x00"))
 	c.next()
 	_ = c.Close()
-	require.Equal(t, "hunter2", field(old.log.wait(t, ` auth .*username="clear".* secret_kind="plaintext"`), "secret_printable"))
+	require.Equal(t, "hunter2", decoytest.Field(old.log.Wait(t, ` auth .*username="clear".* secret_kind="plaintext"`), "secret_printable"))
 
 	modern := setup(t, "8.0.36")
 	c = modern.dial(t)
@@ -326,14 +280,14 @@ func TestSwitch_AsksForThePluginOfTheAccount(t *testing.T) {
 	_, p = c.next()
 	require.Equal(t, "\xfe"+sha2, p[:1+len(sha2)])
 	_ = c.Close()
-	line = modern.log.wait(t, ` auth .*secret_kind="mysql_native_password"`)
-	require.Equal(t, hex.EncodeToString([]byte(salt)), field(line, "salt"), "the client that gives up leaves its first response")
+	line = modern.log.Wait(t, ` auth .*secret_kind="mysql_native_password"`)
+	require.Equal(t, hex.EncodeToString([]byte(salt)), decoytest.Field(line, "salt"), "the client that gives up leaves its first response")
 	c = modern.dial(t)
 	c.greeting()
 	c.send(1, login(cap41|capSecure, "noplugin", strings.Repeat("x", 20)))
 	_, p = c.next()
 	require.Equal(t, "\xff\xe3\x04#08004Client does not support authentication protocol requested by server; consider upgrading MySQL client", p)
-	modern.log.wait(t, ` auth .*username="noplugin".* secret_kind="mysql_native_password"`)
+	modern.log.Wait(t, ` auth .*username="noplugin".* secret_kind="mysql_native_password"`)
 }
 
 func TestSHA2_EdgesEndLikeTheRealOnes(t *testing.T) {
@@ -354,8 +308,8 @@ func TestSHA2_EdgesEndLikeTheRealOnes(t *testing.T) {
 	require.Equal(t, byte(2), seq)
 	require.Equal(t, "\x01\x04", p)
 	_ = c.Close()
-	line := b.log.wait(t, ` auth .*username="gone"`)
-	require.Equal(t, []string{"caching_sha2_password", hex.EncodeToString([]byte(scramble))}, []string{field(line, "secret_kind"), field(line, "secret_printable")})
+	line := b.log.Wait(t, ` auth .*username="gone"`)
+	require.Equal(t, []string{"caching_sha2_password", hex.EncodeToString([]byte(scramble))}, []string{decoytest.Field(line, "secret_kind"), decoytest.Field(line, "secret_printable")})
 	c = b.dial(t)
 	c.greeting()
 	c.send(1, login(plain, "key", scramble, sha2))
@@ -368,7 +322,7 @@ func TestSHA2_EdgesEndLikeTheRealOnes(t *testing.T) {
 	seq, p = c.next()
 	require.Equal(t, byte(6), seq)
 	require.Equal(t, denied("key", "YES"), p)
-	require.Equal(t, "caching_sha2_password", field(b.log.wait(t, ` auth .*username="key"`), "secret_kind"))
+	require.Equal(t, "caching_sha2_password", decoytest.Field(b.log.Wait(t, ` auth .*username="key"`), "secret_kind"))
 }
 
 func TestConnections_HaveALimit(t *testing.T) {
@@ -397,7 +351,7 @@ func TestSilence_EndsTheConnection(t *testing.T) {
 	c.greeting()
 	c.end()
 	require.InDelta(t, 10, time.Since(began).Seconds(), 3)
-	b.log.wait(t, " disconnect ")
+	b.log.Wait(t, " disconnect ")
 	require.NotContains(t, b.log.String(), " auth ")
 }
 

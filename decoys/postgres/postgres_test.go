@@ -11,9 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
-	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/decnet/decnet/decoys/decoytest"
 	"github.com/decnet/decnet/decoys/eventlog"
 	"github.com/decnet/decnet/decoys/identity"
 	"github.com/decnet/decnet/decoys/persona"
@@ -29,63 +28,18 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// logged collects the lines of a decoy.
-type logged struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) { l.mu.Lock(); defer l.mu.Unlock(); return l.b.Write(p) }
-
-func (l *logged) String() string { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }
-
-func (l *logged) wait(t *testing.T, pattern string) string {
-	t.Helper()
-	re := regexp.MustCompile(pattern)
-	var found string
-	require.Eventually(t, func() bool {
-		for line := range strings.SplitSeq(l.String(), "\n") {
-			if re.MatchString(line) {
-				found = line
-				return true
-			}
-		}
-		return false
-	}, 10*time.Second, 5*time.Millisecond, pattern)
-	return found
-}
-
-func field(line, name string) string {
-	m := regexp.MustCompile(` ` + name + `="((?:\\.|[^"\\])*)"`).FindStringSubmatch(line)
-	if m == nil {
-		return ""
-	}
-	return strings.NewReplacer(`\\`, `\`, `\"`, `"`, `\]`, `]`).Replace(m[1])
-}
-
 type bundle struct {
 	addr, port string
-	log        *logged
+	log        *decoytest.Log
 }
 
 func setup(t *testing.T, node, distro string) *bundle {
 	t.Helper()
-	b := &bundle{log: &logged{}}
+	b := &bundle{log: &decoytest.Log{}}
 	host := persona.New(persona.Options{Identity: identity.New(node, "i"), Distro: distro, Hostname: "SRV-DB-31", Local: netip.MustParseAddr("127.66.0.2")})
 	s := postgres.New(postgres.Options{Log: eventlog.New(b.log, node, "postgres", "boot", 1, nil), Host: host})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	b.addr = l.Addr().String()
+	b.addr, _ = decoytest.Serve(t, s)
 	_, b.port, _ = net.SplitHostPort(b.addr)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); _ = s.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		_ = l.Close()
-		<-done
-		s.Close(5 * time.Second)
-	})
 	return b
 }
 
@@ -150,13 +104,13 @@ func TestPassword_IsChallengedRecordedAndRefused(t *testing.T) {
 	e := fields(t, out)
 	require.Equal(t, `FATAL FATAL 28P01 password authentication failed for user "bob" auth.c auth_failed`, strings.Join([]string{e['S'], e['V'], e['C'], e['M'], e['F'], e['R']}, " "))
 
-	line := b.log.wait(t, " startup ")
-	require.Equal(t, []string{"127.0.0.1", "bob", "postgres", `tool\n1`, "3.0"}, []string{field(line, "src_ip"), field(line, "username"), field(line, "database"), field(line, "application_name"), field(line, "protocol")})
-	line = b.log.wait(t, " auth ")
-	require.Equal(t, []string{"127.0.0.1", "bob", "bob", "postgres", digest}, []string{field(line, "src_ip"), field(line, "username"), field(line, "principal"), field(line, "database"), field(line, "pw_hash")})
-	require.Equal(t, []string{"postgres_md5_challenge", digest[3:], base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{10}, 16))}, []string{field(line, "secret_kind"), field(line, "secret_printable"), field(line, "secret_b64")})
-	require.Equal(t, hex.EncodeToString([]byte(out[9:13])), field(line, "salt"))
-	b.log.wait(t, " disconnect ")
+	line := b.log.Wait(t, " startup ")
+	require.Equal(t, []string{"127.0.0.1", "bob", "postgres", `tool\n1`, "3.0"}, []string{decoytest.Field(line, "src_ip"), decoytest.Field(line, "username"), decoytest.Field(line, "database"), decoytest.Field(line, "application_name"), decoytest.Field(line, "protocol")})
+	line = b.log.Wait(t, " auth ")
+	require.Equal(t, []string{"127.0.0.1", "bob", "bob", "postgres", digest}, []string{decoytest.Field(line, "src_ip"), decoytest.Field(line, "username"), decoytest.Field(line, "principal"), decoytest.Field(line, "database"), decoytest.Field(line, "pw_hash")})
+	require.Equal(t, []string{"postgres_md5_challenge", digest[3:], base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{10}, 16))}, []string{decoytest.Field(line, "secret_kind"), decoytest.Field(line, "secret_printable"), decoytest.Field(line, "secret_b64")})
+	require.Equal(t, hex.EncodeToString([]byte(out[9:13])), decoytest.Field(line, "salt"))
+	b.log.Wait(t, " disconnect ")
 }
 
 func TestPassword_EdgesEndLikeTheRealOnes(t *testing.T) {
@@ -195,7 +149,7 @@ func TestPassword_EdgesEndLikeTheRealOnes(t *testing.T) {
 		}
 		log := b.log.String()
 		line := log[strings.LastIndex(log, " auth "):]
-		require.Equal(t, want[2], field(line, "secret_b64"), "%q", send)
+		require.Equal(t, want[2], decoytest.Field(line, "secret_b64"), "%q", send)
 		require.Equal(t, want[2] != "", strings.Contains(line, "secret_kind"))
 	}
 	longest := password(strings.Repeat("x", 9995))
@@ -282,7 +236,7 @@ func TestErrors_AreThoseOfTheRelease(t *testing.T) {
 	out := focal.talk(t, packet(2<<16, old), "\x00\x00\x00\x0ahello\x00")
 	require.Equal(t, "R\x00\x00\x00\x05", out[:5])
 	require.Equal(t, "EFATAL:  password authentication failed for user \"bob\"\n\x00", out[9:])
-	focal.log.wait(t, ` auth .* username="bob" .*secret_b64="aGVsbG8="`)
+	focal.log.Wait(t, ` auth .* username="bob" .*secret_b64="aGVsbG8="`)
 }
 
 // findNode returns a decky of a distribution whose failed logins name a line.
@@ -339,13 +293,13 @@ func TestClient_Psql(t *testing.T) {
 	b := setup(t, "db-01", "debian")
 	out := b.run(t, []string{"PGPASSWORD=hunter2"}, "psql", "-h", "127.0.0.1", "-p", b.port, "-U", "bob", "postgres", "-c", "select 1")
 	require.Contains(t, out, `FATAL:  password authentication failed for user "bob"`)
-	line := b.log.wait(t, " auth .* application_name=\"psql\"")
-	salt, err := hex.DecodeString(field(line, "salt"))
+	line := b.log.Wait(t, " auth .* application_name=\"psql\"")
+	salt, err := hex.DecodeString(decoytest.Field(line, "salt"))
 	require.NoError(t, err)
 	inner := md5.Sum([]byte("hunter2bob"))
 	outer := md5.Sum(append([]byte(hex.EncodeToString(inner[:])), salt...))
-	require.Equal(t, "md5"+hex.EncodeToString(outer[:]), field(line, "pw_hash"), "the hash can be cracked")
-	b.log.wait(t, " ssl_request ")
+	require.Equal(t, "md5"+hex.EncodeToString(outer[:]), decoytest.Field(line, "pw_hash"), "the hash can be cracked")
+	b.log.Wait(t, " ssl_request ")
 	require.Contains(t, b.run(t, nil, "psql", "-h", "127.0.0.1", "-p", b.port, "-U", "bob", "nope", "-c", "select 1"), `FATAL:  database "nope" does not exist`)
 	require.Contains(t, b.run(t, []string{"PGSSLMODE=require"}, "psql", "-h", "127.0.0.1", "-p", b.port, "-U", "bob", "postgres"), "server does not support SSL, but SSL was required")
 }
@@ -357,7 +311,7 @@ func TestClient_Hydra(t *testing.T) {
 	out := b.run(t, []string{"PGPORT=" + b.port}, "hydra", "-I", "-t", "2", "-l", "postgres", "-p", "toor", "-s", b.port, "postgres://127.0.0.1/template1")
 	require.Contains(t, out, "0 valid password")
 	require.NotContains(t, out, "[ERROR]")
-	b.log.wait(t, ` auth .*username="postgres" .*database="template1".* secret_kind="postgres_md5_challenge"`)
+	b.log.Wait(t, ` auth .*username="postgres" .*database="template1".* secret_kind="postgres_md5_challenge"`)
 }
 
 func TestBytes_NeverBreakIt(t *testing.T) {

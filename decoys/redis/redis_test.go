@@ -2,7 +2,6 @@ package redis_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -15,7 +14,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/decnet/decnet/decoys/config"
+	"github.com/decnet/decnet/decoys/decoytest"
 	"github.com/decnet/decnet/decoys/eventlog"
 	"github.com/decnet/decnet/decoys/identity"
 	"github.com/decnet/decnet/decoys/persona"
@@ -31,43 +30,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// logged collects the lines of a decoy.
-type logged struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) { l.mu.Lock(); defer l.mu.Unlock(); return l.b.Write(p) }
-
-func (l *logged) String() string { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }
-
-func (l *logged) wait(t *testing.T, pattern string) string {
-	t.Helper()
-	re := regexp.MustCompile(pattern)
-	var found string
-	require.Eventually(t, func() bool {
-		for line := range strings.SplitSeq(l.String(), "\n") {
-			if re.MatchString(line) {
-				found = line
-				return true
-			}
-		}
-		return false
-	}, 10*time.Second, 5*time.Millisecond, pattern)
-	return found
-}
-
-func field(line, name string) string {
-	m := regexp.MustCompile(` ` + name + `="((?:\\.|[^"\\])*)"`).FindStringSubmatch(line)
-	if m == nil {
-		return ""
-	}
-	return strings.NewReplacer(`\\`, `\`, `\"`, `"`, `\]`, `]`).Replace(m[1])
-}
-
 type bundle struct {
 	addr, port string
-	log        *logged
+	log        *decoytest.Log
 }
 
 func setup(t *testing.T, version string) *bundle {
@@ -76,22 +41,11 @@ func setup(t *testing.T, version string) *bundle {
 
 func setupAs(t *testing.T, node string, cfg config.Redis) *bundle {
 	t.Helper()
-	b := &bundle{log: &logged{}}
+	b := &bundle{log: &decoytest.Log{}}
 	host := persona.New(persona.Options{Identity: identity.New(node, "i"), Distro: "debian", Hostname: "SRV-DB-31", Local: netip.MustParseAddr("127.66.0.2")})
 	s := redis.New(redis.Options{Log: eventlog.New(b.log, node, "redis", "boot", 1, nil), Config: cfg, Host: host})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	b.addr = l.Addr().String()
+	b.addr, _ = decoytest.Serve(t, s)
 	_, b.port, _ = net.SplitHostPort(b.addr)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); _ = s.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		_ = l.Close()
-		<-done
-		s.Close(5 * time.Second)
-	})
 	return b
 }
 
@@ -267,12 +221,12 @@ func TestAttack_CrontabIsBelievedAndLogged(t *testing.T) {
 	require.Equal(t, "OK", b.cli(t, cron, "-x", "SET", "backup1"))
 	require.Equal(t, "OK", b.cli(t, "", "SAVE"))
 	require.Equal(t, "1) \"dir\"\n2) \"/var/spool/cron\"", b.cli(t, "", "CONFIG", "GET", "dir"))
-	line := b.log.wait(t, ` command .*cmd="SET"`)
+	line := b.log.Wait(t, ` command .*cmd="SET"`)
 	var args []string
-	require.NoError(t, json.Unmarshal([]byte(field(line, "args")), &args))
+	require.NoError(t, json.Unmarshal([]byte(decoytest.Field(line, "args")), &args))
 	require.Equal(t, []string{"backup1", cron}, args)
-	require.Equal(t, "127.0.0.1", field(line, "src_ip"))
-	require.Equal(t, `CONFIG SET dir /var/spool/cron/`, field(b.log.wait(t, ` command .*CONFIG SET dir`), "command"))
+	require.Equal(t, "127.0.0.1", decoytest.Field(line, "src_ip"))
+	require.Equal(t, `CONFIG SET dir /var/spool/cron/`, decoytest.Field(b.log.Wait(t, ` command .*CONFIG SET dir`), "command"))
 	require.Equal(t, "OK", b.cli(t, "", "SLAVEOF", "198.51.100.7", "6379"))
 	require.Contains(t, b.cli(t, "", "INFO", "replication"), "master_link_status:down")
 	require.Contains(t, b.cli(t, "", "SET", "a", "b"), "READONLY")
@@ -284,13 +238,13 @@ func TestAuth_IsReportedWithItsSecret(t *testing.T) {
 	t.Parallel()
 	b := setup(t, "6.2.14")
 	b.raw(t, "AUTH foobared\r\n"+enc("AUTH", "admin", "p\x00w")+enc("HELLO", "3", "AUTH", "default", "x")+"AUTH \"\"\r\n")
-	first := b.log.wait(t, ` auth .*secret_printable="foobared"`)
+	first := b.log.Wait(t, ` auth .*secret_printable="foobared"`)
 	require.NotContains(t, first, "principal=")
-	second := b.log.wait(t, ` auth .*principal="admin"`)
-	require.Equal(t, "p?w", field(second, "secret_printable"))
-	require.Equal(t, base64.StdEncoding.EncodeToString([]byte("p\x00w")), field(second, "secret_b64"))
-	require.Equal(t, "failure", field(second, "outcome"))
-	require.Equal(t, "success", field(b.log.wait(t, ` auth .*principal="default"`), "outcome"))
+	second := b.log.Wait(t, ` auth .*principal="admin"`)
+	require.Equal(t, "p?w", decoytest.Field(second, "secret_printable"))
+	require.Equal(t, base64.StdEncoding.EncodeToString([]byte("p\x00w")), decoytest.Field(second, "secret_b64"))
+	require.Equal(t, "failure", decoytest.Field(second, "outcome"))
+	require.Equal(t, "success", decoytest.Field(b.log.Wait(t, ` auth .*principal="default"`), "outcome"))
 	require.NotContains(t, b.log.String(), `secret_b64=""`)
 	require.Equal(t, "OK", b.cli(t, "", "CONFIG", "SET", "requirepass", "mine"))
 	require.Equal(t, "(error) NOAUTH Authentication required.", b.cli(t, "", "KEYS", "*"))
@@ -378,12 +332,12 @@ func TestEvents_CannotBeForged(t *testing.T) {
 	b := setup(t, "6.2.14")
 	evil := "\"] <14>1 - - - x\n<134>1 2026-01-01T00:00:00Z db-01 redis - auth [relay@55555 boot=\"boot\" n=\"1\"]"
 	b.raw(t, enc(evil, evil, "\xff\u200b\x00", "3", "4", "5", "6", "7", "8", "9"))
-	line := b.log.wait(t, ` command .*argc="9"`)
+	line := b.log.Wait(t, ` command .*argc="9"`)
 	var args []string
-	require.NoError(t, json.Unmarshal([]byte(field(line, "args")), &args))
+	require.NoError(t, json.Unmarshal([]byte(decoytest.Field(line, "args")), &args))
 	require.Len(t, args, 8)
 	require.Equal(t, evil, args[0])
-	b.log.wait(t, " disconnect ")
+	b.log.Wait(t, " disconnect ")
 	require.Equal(t, 0, strings.Count(b.log.String(), "\n<14>"))
 	require.Equal(t, 3, strings.Count(b.log.String(), "\n"))
 }

@@ -11,9 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +20,7 @@ import (
 
 	"github.com/decnet/decnet/decoys/artifact"
 	"github.com/decnet/decnet/decoys/config"
+	"github.com/decnet/decnet/decoys/decoytest"
 	"github.com/decnet/decnet/decoys/eventlog"
 	"github.com/decnet/decnet/decoys/identity"
 	"github.com/decnet/decnet/decoys/persona"
@@ -30,37 +29,10 @@ import (
 	"github.com/decnet/decnet/decoys/ssh"
 )
 
-// logged collects the lines of a decoy.
-type logged struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) { l.mu.Lock(); defer l.mu.Unlock(); return l.b.Write(p) }
-
-func (l *logged) String() string { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }
-
-// wait returns the first line that matches, failing when none comes.
-func (l *logged) wait(t *testing.T, pattern string) string {
-	t.Helper()
-	re := regexp.MustCompile(pattern)
-	var found string
-	require.Eventually(t, func() bool {
-		for _, line := range strings.Split(l.String(), "\n") {
-			if re.MatchString(line) {
-				found = line
-				return true
-			}
-		}
-		return false
-	}, 10*time.Second, 5*time.Millisecond, pattern)
-	return found
-}
-
 type bundle struct {
 	addr, host, port string
 	spool            string
-	log              *logged
+	log              *decoytest.Log
 	server           *ssh.Server
 }
 
@@ -73,7 +45,7 @@ func setup(t *testing.T, distro string) *bundle {
 	require.NoError(t, err)
 	require.NoError(t, recording.Prepare(spool))
 	free := func() (uint64, error) { return 1 << 40, nil }
-	b := &bundle{log: &logged{}, spool: spoolDir}
+	b := &bundle{log: &decoytest.Log{}, spool: spoolDir}
 	m := shell.NewMachine(persona.New(persona.Options{
 		Identity: identity.New(t.Name(), "i"), Distro: distro, Hostname: "SRV-WEB-31", User: "ubuntu", Local: netip.MustParseAddr("127.66.0.2"),
 	}))
@@ -83,19 +55,12 @@ func setup(t *testing.T, distro string) *bundle {
 		FailDelay: func() time.Duration { return 0 },
 	})
 	require.NoError(t, err)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	b.addr = l.Addr().String()
-	b.host, b.port, _ = net.SplitHostPort(b.addr)
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() { _ = b.server.Serve(ctx, l) }()
 	t.Cleanup(func() {
-		cancel()
-		_ = l.Close()
-		b.server.Close(5 * time.Second)
 		_ = spool.Close()
 		_ = state.Close()
 	})
+	b.addr, _ = decoytest.Serve(t, b.server)
+	b.host, b.port, _ = net.SplitHostPort(b.addr)
 	return b
 }
 
@@ -146,9 +111,9 @@ func TestLogin_OnlyTheTwoAccountsGetIn(t *testing.T) {
 			require.NotZero(t, status, c)
 		}
 	}
-	b.log.wait(t, `auth-helper - auth_attempt .*username="admin" principal="admin" src_ip="127.0.0.1" src_port="\d+" method="[a-z-]+" secret_printable="toor" secret_b64="dG9vcg==" outcome="failure"`)
-	b.log.wait(t, `client_banner .*client_version="SSH-2.0-OpenSSH_.*hassh="[0-9a-f]{32}"`)
-	b.log.wait(t, `ssh - connect .*src_ip="127.0.0.1" src_port="\d+"`)
+	b.log.Wait(t, `auth-helper - auth_attempt .*username="admin" principal="admin" src_ip="127.0.0.1" src_port="\d+" method="[a-z-]+" secret_printable="toor" secret_b64="dG9vcg==" outcome="failure"`)
+	b.log.Wait(t, `client_banner .*client_version="SSH-2.0-OpenSSH_.*hassh="[0-9a-f]{32}"`)
+	b.log.Wait(t, `ssh - connect .*src_ip="127.0.0.1" src_port="\d+"`)
 }
 
 func TestLogin_EmptyAndHostileSecrets(t *testing.T) {
@@ -160,7 +125,7 @@ func TestLogin_EmptyAndHostileSecrets(t *testing.T) {
 		})
 		require.Error(t, err)
 	}
-	b.log.wait(t, `secret_b64="/w=="`)
+	b.log.Wait(t, `secret_b64="/w=="`)
 	for _, line := range strings.Split(strings.TrimSpace(b.log.String()), "\n") {
 		require.Regexp(t, `^<13[24]>1 \S+ web-01 (ssh|auth-helper|sessrec) - [a-z_]+ \[relay@55555 boot="boot" n="\d+"`, line)
 		require.NotContains(t, line, `secret_b64=""`)
@@ -174,7 +139,7 @@ func TestLogin_PublicKeysAreRefusedAndLogged(t *testing.T) {
 	require.NoError(t, exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).Run())
 	out, _ := exec.Command("ssh", "-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-i", key, "-p", b.port, "root@"+b.host, "id").CombinedOutput()
 	require.Contains(t, string(out), "Permission denied")
-	b.log.wait(t, `method="publickey" fingerprint="SHA256:[^"]+" key_type="ssh-ed25519"`)
+	b.log.Wait(t, `method="publickey" fingerprint="SHA256:[^"]+" key_type="ssh-ed25519"`)
 }
 
 func TestExec_StatusEventsAndRecording(t *testing.T) {
@@ -183,9 +148,9 @@ func TestExec_StatusEventsAndRecording(t *testing.T) {
 	out, status := b.client(t, "toor", "data", "ssh", "root@"+b.host, "cat; echo; foo; exit 9")
 	require.Equal(t, "data\nbash: line 1: foo: command not found\n", sorted(out))
 	require.Equal(t, 9, status)
-	b.log.wait(t, `ssh - command .*src_ip="127.0.0.1" command="cat; echo; foo; exit 9".*\] CMD uid=0 user=root src=127.0.0.1 pwd=/root cmd=cat; echo; foo; exit 9$`)
-	b.log.wait(t, `sessrec - session_recorded \[.*sid="[0-9a-f-]{36}" service="ssh" src_ip="127.0.0.1" duration_s="\d+\.\d{3}" bytes="\d+" truncated="false"`)
-	b.log.wait(t, `sessrec - session_closed .*command_count="1" has_recording="true"`)
+	b.log.Wait(t, `ssh - command .*src_ip="127.0.0.1" command="cat; echo; foo; exit 9".*\] CMD uid=0 user=root src=127.0.0.1 pwd=/root cmd=cat; echo; foo; exit 9$`)
+	b.log.Wait(t, `sessrec - session_recorded \[.*sid="[0-9a-f-]{36}" service="ssh" src_ip="127.0.0.1" duration_s="\d+\.\d{3}" bytes="\d+" truncated="false"`)
+	b.log.Wait(t, `sessrec - session_closed .*command_count="1" has_recording="true"`)
 	require.Contains(t, b.recorded(t), `"ch":"i","d":"data"`)
 }
 
@@ -223,11 +188,11 @@ func TestShell_OnATerminal(t *testing.T) {
 	require.NoError(t, s.RequestPty("xterm", 24, 100, xssh.TerminalModes{}))
 	in, err := s.StdinPipe()
 	require.NoError(t, err)
-	out := &logged{}
+	out := &decoytest.Log{}
 	s.Stdout = out
 	require.NoError(t, s.Shell())
 	prompt := `root@SRV-WEB-31:~# `
-	out.wait(t, prompt)
+	out.Wait(t, prompt)
 	for _, step := range [][2]string{
 		{"whoamx\x7fi\r", `^root`},
 		{"echo one; ech\t two\r", `^two`},
@@ -245,7 +210,7 @@ func TestShell_OnATerminal(t *testing.T) {
 	} {
 		_, err = io.WriteString(in, step[0])
 		require.NoError(t, err)
-		out.wait(t, step[1])
+		out.Wait(t, step[1])
 	}
 	require.NoError(t, s.WindowChange(50, 132))
 	require.Eventually(t, func() bool { return strings.Contains(b.recorded(t), `"ch":"r","d":"132x50"`) }, 5*time.Second, 5*time.Millisecond)
@@ -254,7 +219,7 @@ func TestShell_OnATerminal(t *testing.T) {
 	var ee *xssh.ExitError
 	require.ErrorAs(t, s.Wait(), &ee)
 	require.Equal(t, 5, ee.ExitStatus())
-	b.log.wait(t, `session_closed .*has_recording="true"`)
+	b.log.Wait(t, `session_closed .*has_recording="true"`)
 	rec := b.recorded(t)
 	require.Contains(t, rec, `"width":100,"height":24`)
 	require.Contains(t, rec, `"ch":"i","d":"exit 5\r"`)
@@ -285,7 +250,7 @@ func TestTransfers_WithStockClients(t *testing.T) {
 	out, _ = b.client(t, "toor", "cd /etc\nls -l ssh\nmkdir /tmp/new\nrename /tmp/a1 /tmp/a2\nls /tmp\n", "sftp", "root@"+b.host)
 	require.Contains(t, out, "sshd_config")
 	require.Contains(t, out, "/tmp/a2")
-	b.log.wait(t, `file_captured .*stored_as="[^"]+_a0" sha256="[0-9a-f]{64}" size="13" orig_path="/tmp/a0" src_ip="127.0.0.1" .*meta_json_b64="`)
+	b.log.Wait(t, `file_captured .*stored_as="[^"]+_a0" sha256="[0-9a-f]{64}" size="13" orig_path="/tmp/a0" src_ip="127.0.0.1" .*meta_json_b64="`)
 	stored, err := filepath.Glob(b.spool + "/*_a0")
 	require.NoError(t, err)
 	require.NotEmpty(t, stored)
@@ -300,13 +265,13 @@ func TestForwarding_IsRefusedAndLogged(t *testing.T) {
 	out, status := b.client(t, "toor", "x", "ssh", "-W", target.Addr().String(), "root@"+b.host)
 	require.NotZero(t, status)
 	require.NotContains(t, out, "panic")
-	b.log.wait(t, `forward_request .*src_ip="127.0.0.1" kind="direct-tcpip" dest="`+target.Addr().String()+`"`)
+	b.log.Wait(t, `forward_request .*src_ip="127.0.0.1" kind="direct-tcpip" dest="`+target.Addr().String()+`"`)
 	c := b.dial(t, xssh.Password("toor"))
 	_, err = c.Dial("tcp", target.Addr().String())
 	require.ErrorContains(t, err, "administratively prohibited")
 	_, err = c.Listen("tcp", "0.0.0.0:4444")
 	require.Error(t, err)
-	b.log.wait(t, `forward_request .*kind="tcpip-forward" dest="0.0.0.0:4444"`)
+	b.log.Wait(t, `forward_request .*kind="tcpip-forward" dest="0.0.0.0:4444"`)
 	ok, _, err := c.SendRequest("keepalive@openssh.com", true, nil)
 	require.NoError(t, err)
 	require.False(t, ok)
@@ -384,7 +349,7 @@ func TestGarbage_NeverBreaksTheServer(t *testing.T) {
 		_, _ = io.Copy(io.Discard, c)
 		_ = c.Close()
 	}
-	b.log.wait(t, `protocol_error .*data="GET / HTTP/1.0\\\\r"`)
+	b.log.Wait(t, `protocol_error .*data="GET / HTTP/1.0\\\\r"`)
 	out, _ := b.client(t, "toor", "", "ssh", "root@"+b.host, "echo alive")
 	require.Equal(t, "alive\n", out)
 }
