@@ -26,6 +26,8 @@ const (
 	TypeHTTP3Settings   = "http3_settings"
 	TypeTLSClientHello  = "tls_client_hello"
 	TypeQUICClientHello = "quic_client_hello"
+	// TypeLogGap is of no decoy: ingest writes it where lines of one are missing.
+	TypeLogGap = "log_gap"
 	typeRcptTo          = "rcpt_to"
 	typeRcptDenied      = "rcpt_denied"
 	serviceHTTP         = "http"
@@ -55,7 +57,7 @@ func classTable() map[string]Class {
 	}
 	for _, t := range []string{
 		"startup", "shutdown", "config_error", "parse_error", "unknown_packet", "unknown_opcode", "unknown_command",
-		"protocol_error",
+		"protocol_error", TypeLogGap,
 	} {
 		m[t] = ClassNoise
 	}
