@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 		ingestForEver(url, os.Getenv("INGESTER_TEST_FOLDER"))
 		return
 	}
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("database/sql.(*DB).connectionOpener"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/decnet/decnet/internal/embedded/embeddedtest.shared.spawn.func2"))
 }
 
 // outputs is a runtime that only has files.
