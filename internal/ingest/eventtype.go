@@ -26,8 +26,6 @@ const (
 	TypeHTTP3Settings   = "http3_settings"
 	TypeTLSClientHello  = "tls_client_hello"
 	TypeQUICClientHello = "quic_client_hello"
-	// TypeLogGap is of no decoy: ingest writes it where lines of one are missing.
-	TypeLogGap = "log_gap"
 	typeRcptTo          = "rcpt_to"
 	typeRcptDenied      = "rcpt_denied"
 	serviceHTTP         = "http"
@@ -37,6 +35,9 @@ const (
 	serviceSMTP         = "smtp"
 	serviceSMTPRelay    = "smtp_relay"
 )
+
+// TypeLogGap is of no decoy: ingest writes it where lines of one are missing.
+const TypeLogGap = "log_gap"
 
 var commandTypes = []string{
 	"command", "exec", "query", "input", "shell_input", "execute", "run", "sql_query", "redis_command",

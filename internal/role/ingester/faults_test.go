@@ -57,7 +57,8 @@ func TestRun_CommitWhoseAnswerIsLostIsNotStoredTwice(t *testing.T) {
 	t.Parallel()
 	b, d := setup(t), newDecoy("web-01")
 	var commits, refusals atomic.Int32
-	b.in.Store = &faulty{Store: b.store,
+	b.in.Store = &faulty{
+		Store: b.store,
 		before: func(db.IngestBatch) error {
 			if refusals.Add(1)%4 == 1 {
 				return away()

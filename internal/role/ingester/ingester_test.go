@@ -64,7 +64,6 @@ type bundle struct {
 	outputs *outputs
 	dir     string
 	log     *logged
-	stop    func()
 }
 
 // logged keeps what was logged, for tests that must find something there.
