@@ -113,7 +113,7 @@ func vector(document []ingest.Lexeme) pgtype.TSVector {
 		for _, at := range l.Positions {
 			positions = append(positions, pgtype.TSVectorPosition{Position: at})
 		}
-		v.Lexemes[i] = pgtype.TSVectorLexeme{Word: l.Text, Positions: positions[from:]}
+		v.Lexemes[i] = pgtype.TSVectorLexeme{Word: storable(l.Text), Positions: positions[from:]}
 	}
 	return v
 }
