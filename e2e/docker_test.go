@@ -43,6 +43,7 @@ func TestDocker(t *testing.T) {
 	}
 	require.Equal(t, "docker", c.Ready.Runtime)
 	c.engine = harness.OpenContainers(t, docker.DefaultHost, &c.Client, c.Kill)
+	t.Run("IntruderIsKnown", func(t *testing.T) { intruderIsKnown(t, c.system, c.name(t, "known")) })
 	t.Run("BaseIsHealed", func(t *testing.T) { baseIsHealed(t, c) })
 	t.Run("BaseWithoutServicesIsHealed", func(t *testing.T) { emptyBaseIsHealed(t, c) })
 	t.Run("HopelessIsQuarantined", func(t *testing.T) { hopelessContainer(t, c) })

@@ -19,6 +19,7 @@ func TestShared(t *testing.T) {
 	s := newSystem(harness.StartUp(t))
 	for name, test := range map[string]func(*testing.T, *system){
 		"Tour":                     tour,
+		"IntruderIsKnown":          func(t *testing.T, s *system) { intruderIsKnown(t, s, "known-01") },
 		"OneKeyOneOperation":       oneKeyOneOperation,
 		"AddsAndRemovesOfOneDecky": addsAndRemoves,
 		"BothPortsTaken":           bothPortsTaken,

@@ -25,6 +25,7 @@ func newRoles(in invocation) []*cobra.Command {
 		{roleWorker, "Carry out operations and recover what was lost"},
 		{roleRuntime, "Run the decoys of this host"},
 		{roleBridge, "Publish committed events on the bus"},
+		{roleIngest, "Read and store what the decoys of this host print"},
 	}
 	commands := make([]*cobra.Command, 0, len(roles))
 	for _, r := range roles {
@@ -32,7 +33,8 @@ func newRoles(in invocation) []*cobra.Command {
 			Use: r.name, Short: r.short, Args: cobra.NoArgs, GroupID: "",
 			RunE: func(cmd *cobra.Command, _ []string) error { return runRole(cmd, in, r.name) },
 		}
-		config.AddFlags(cmd.Flags(), config.GroupCommon, config.GroupData, config.GroupExternal, config.GroupAPI, config.GroupRole, config.GroupRuntime)
+		config.AddFlags(cmd.Flags(), config.GroupCommon, config.GroupData, config.GroupExternal, config.GroupAPI, config.GroupRole,
+			config.GroupRuntime, config.GroupIngest)
 		commands = append(commands, cmd)
 	}
 	return commands
@@ -107,6 +109,8 @@ func (p *process) roleNamed(ctx context.Context, name string) (role, error) {
 		return p.workerRole(), nil
 	case roleBridge:
 		return p.bridgeRole(), nil
+	case roleIngest:
+		return p.ingestRole(), nil
 	case roleRuntime:
 		rt, err := p.openRuntime(ctx)
 		if err != nil {

@@ -31,6 +31,7 @@ const (
 	roleWorker  = "worker"
 	roleRuntime = "runtime"
 	roleBridge  = "bridge"
+	roleIngest  = "ingest"
 )
 
 // workerRole carries out operations and recovers what was lost.

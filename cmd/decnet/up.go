@@ -128,7 +128,7 @@ func (p *process) runUp(ctx context.Context, in invocation, dir *embedded.DataDi
 				p.log.ErrorContext(gctx, "ready file not written", "err", err)
 			}
 			greet(in, ready, first)
-		}, serving, p.workerRole(), p.runtimeRole(rt), p.bridgeRole())
+		}, serving, p.workerRole(), p.runtimeRole(rt), p.bridgeRole(), p.ingestRole())
 	})
 	err = g.Wait()
 	_ = embedded.RemoveReadyFile(path)

@@ -16,7 +16,7 @@ import (
 )
 
 // RoleNames are the roles that run as processes of their own.
-var RoleNames = []string{"api", "worker", "runtime", "bridge"}
+var RoleNames = []string{"api", "worker", "runtime", "bridge", "ingest"}
 
 // Roles is one process per role against a Postgres, a Temporal server and a nats-server of their own.
 type Roles struct {

@@ -53,6 +53,14 @@ type Config struct {
 	LimiterEnabled bool `yaml:"limiter_enabled"`
 	// SSEMaxPerUser (1 to 1000) bounds the event streams one user has open at a time, over all processes.
 	SSEMaxPerUser int `yaml:"sse_max_per_user"`
+	// CollectorDropApps lists applications (APP-NAME) whose lines are dropped, separated by commas.
+	CollectorDropApps string `yaml:"collector_drop_apps"`
+	// CollectorRLEventTypes lists event types of which an attacker gets one per window, decky and service.
+	CollectorRLEventTypes string `yaml:"collector_rl_event_types"`
+	// CollectorRLWindowSec is that window in seconds; 0 or less is none, what is no number is the default.
+	CollectorRLWindowSec string `yaml:"collector_rl_window_sec"`
+	// TrustedProxies lists addresses and networks, separated by commas, whose headers tell no attacker's other address.
+	TrustedProxies string `yaml:"trusted_proxies"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `yaml:"log_level"`
 	// LogFormat is json, text, or auto: text where a person watches, json elsewhere.

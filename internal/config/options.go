@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/decnet/decnet/internal/ingest"
 )
 
 // Group is a set of settings that a command offers as flags. Settings of other groups still come from the environment
@@ -27,6 +29,8 @@ const (
 	GroupRole Group = "role"
 	// GroupRuntime is for what starts decoys.
 	GroupRuntime Group = "runtime"
+	// GroupIngest is for what reads the output of decoys.
+	GroupIngest Group = "ingest"
 )
 
 // fileFlag names the YAML file. It is not a setting: a file cannot name its successor.
@@ -71,6 +75,9 @@ func (o option) parse(text string) (any, error) {
 	}
 }
 
+// gate is where the defaults of the noise gate are.
+var gate = ingest.DefaultGate()
+
 // options lists every setting once, in the order in which they are printed.
 var options = []option{
 	{key: "data_dir", group: GroupData, def: "./data", usage: "directory of everything decnet keeps on this host"},
@@ -92,6 +99,10 @@ var options = []option{
 	{key: "jwt_exp_minutes", group: GroupAPI, def: 240, usage: "life of an access token in minutes"},
 	{key: "limiter_enabled", group: GroupAPI, def: true, usage: "limit the rate of logins"},
 	{key: "sse_max_per_user", group: GroupAPI, def: 5, usage: "event streams one user may have open at a time"},
+	{key: "collector_drop_apps", group: GroupIngest, def: strings.Join(gate.DropApps, ","), usage: "applications whose lines are dropped"},
+	{key: "collector_rl_event_types", group: GroupIngest, def: strings.Join(gate.Limited, ","), usage: "event types that are rate limited"},
+	{key: "collector_rl_window_sec", group: GroupIngest, def: strconv.FormatFloat(gate.Window.Seconds(), 'f', 1, 64), usage: "seconds in which an attacker gets one of them per decky and service (0: no limit)"},
+	{key: "trusted_proxies", group: GroupIngest, def: "", usage: "addresses and networks of proxies whose headers tell nothing of an attacker"},
 	{key: "log_level", group: GroupCommon, def: "info", usage: "debug, info, warn or error"},
 	{key: "log_format", group: GroupCommon, def: "auto", usage: "json, text, or auto: text on a terminal"},
 	{key: "postgres_bin_dir", group: GroupEmbedded, def: "", usage: "directory of initdb and postgres (empty: searched)"},

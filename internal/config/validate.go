@@ -87,6 +87,8 @@ func (c Config) texts() map[string]string {
 		"temporal_namespace": c.TemporalNamespace, "secret_key_file": c.SecretKeyFile, "host_id": c.HostID,
 		"admin_user": c.AdminUser, "admin_password": string(c.AdminPassword), "artifacts_root": c.ArtifactsRoot,
 		"log_level": c.LogLevel, "log_format": c.LogFormat,
+		"collector_drop_apps": c.CollectorDropApps, "collector_rl_event_types": c.CollectorRLEventTypes,
+		"collector_rl_window_sec": c.CollectorRLWindowSec, "trusted_proxies": c.TrustedProxies,
 		"postgres_bin_dir": c.PostgresBinDir, "temporal_binary": c.TemporalBinary, "decoy_binary": c.DecoyBinary,
 		"docker_host": c.DockerHost, "docker_network": c.DockerNetwork, "docker_subnet": c.DockerSubnet,
 		"docker_pool": c.DockerPool, "docker_gateway": c.DockerGateway, "docker_parent": c.DockerParent,

@@ -36,6 +36,9 @@ const (
 	serviceSMTPRelay    = "smtp_relay"
 )
 
+// TypeLogGap is of no decoy: ingest writes it where lines of one are missing.
+const TypeLogGap = "log_gap"
+
 var commandTypes = []string{
 	"command", "exec", "query", "input", "shell_input", "execute", "run", "sql_query", "redis_command",
 }
@@ -55,7 +58,7 @@ func classTable() map[string]Class {
 	}
 	for _, t := range []string{
 		"startup", "shutdown", "config_error", "parse_error", "unknown_packet", "unknown_opcode", "unknown_command",
-		"protocol_error",
+		"protocol_error", TypeLogGap,
 	} {
 		m[t] = ClassNoise
 	}

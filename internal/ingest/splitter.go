@@ -37,25 +37,34 @@ type Splitter struct {
 	line    []byte
 	discard bool // until the end of the unit
 	broken  bool // the line is to be left out
-	dropped uint64
+	// end is the offset after the last line that is over.
+	end       int64
+	tooLong   uint64
+	malformed uint64
 }
 
 // NewSplitter returns a splitter for a file that will be fed from offset on, 0 or the End of a line.
 func NewSplitter(format Format, offset int64) *Splitter {
-	return &Splitter{format: format, offset: offset}
+	return &Splitter{format: format, offset: offset, end: offset}
 }
 
 // Dropped returns how many lines and objects were left out for being too long or malformed.
-func (s *Splitter) Dropped() uint64 { return s.dropped }
+func (s *Splitter) Dropped() uint64 { return s.tooLong + s.malformed }
+
+// Malformed returns how many of those were no objects of the engine.
+func (s *Splitter) Malformed() uint64 { return s.malformed }
+
+// End returns the offset after the last line that is over, left out or not: a splitter that starts there goes on likewise.
+func (s *Splitter) End() int64 { return s.end }
 
 // Rotate says that the file has ended and that what is fed next is the beginning of another. A line that the engine split
 // across the two is rejoined. An unfinished unit of the old file is left out: files are rotated between units.
 func (s *Splitter) Rotate() {
 	if len(s.buf) > 0 || s.discard {
-		s.drop()
+		s.tooLong++
 		s.broken = s.format == FormatJSONFile
 	}
-	s.buf, s.discard, s.offset = s.buf[:0], false, 0
+	s.buf, s.discard, s.offset, s.end = s.buf[:0], false, 0, 0
 }
 
 // Feed takes the next bytes of the file and calls emit for each line that is complete. It stops at the first error of emit
@@ -100,14 +109,15 @@ func (s *Splitter) unit(unit []byte, emit func(Line) error) error {
 	discarded := s.discard
 	s.buf, s.discard = s.buf[:0], false
 	if s.format == FormatLines {
+		s.end = s.offset
 		if discarded || len(unit) > MaxLineBytes {
-			s.drop()
+			s.tooLong++
 			return nil
 		}
 		return s.emit(unit, emit)
 	}
 	if discarded || len(unit) > maxEntryBytes {
-		s.drop()
+		s.tooLong++
 		s.line, s.broken = s.line[:0], true
 		return nil
 	}
@@ -121,16 +131,19 @@ func (s *Splitter) object(unit []byte, emit func(Line) error) error {
 		Stream string  `json:"stream"`
 	}
 	if err := json.Unmarshal(unit, &e); err != nil || e.Log == nil {
-		s.drop()
+		s.malformed++
 		s.line, s.broken = s.line[:0], true
 		return nil
 	}
 	if e.Stream != "stdout" {
+		if len(s.line) == 0 && !s.broken {
+			s.end = s.offset
+		}
 		return nil
 	}
 	text, ended := bytes.CutSuffix([]byte(*e.Log), []byte("\n"))
 	if !s.broken && len(s.line)+len(text) > MaxLineBytes {
-		s.drop()
+		s.tooLong++
 		s.line, s.broken = s.line[:0], true
 	}
 	if !s.broken {
@@ -140,7 +153,7 @@ func (s *Splitter) object(unit []byte, emit func(Line) error) error {
 		return nil
 	}
 	line, broken := s.line, s.broken
-	s.line, s.broken = s.line[:0], false
+	s.line, s.broken, s.end = s.line[:0], false, s.offset
 	if broken {
 		return nil
 	}
@@ -150,5 +163,3 @@ func (s *Splitter) object(unit []byte, emit func(Line) error) error {
 func (s *Splitter) emit(text []byte, emit func(Line) error) error {
 	return emit(Line{Text: text, End: s.offset})
 }
-
-func (s *Splitter) drop() { s.dropped++ }

@@ -193,3 +193,35 @@ func FuzzSplitter(f *testing.F) {
 		}
 	})
 }
+
+func TestSplitter_EndIsAlsoAfterWhatIsLeftOut(t *testing.T) {
+	t.Parallel()
+	none := func(ingest.Line) error { return nil }
+	long := strings.Repeat("x", ingest.MaxLineBytes+1) + "\n"
+	s := ingest.NewSplitter(ingest.FormatLines, 5)
+	require.Equal(t, int64(5), s.End())
+	require.NoError(t, s.Feed([]byte(long+"begun"), none))
+	require.Equal(t, int64(5+len(long)), s.End())
+
+	object := func(stream, log string) string {
+		return `{"log":"` + log + `","stream":"` + stream + `","time":"2026-02-03T04:05:06Z"}` + "\n"
+	}
+	s = ingest.NewSplitter(ingest.FormatJSONFile, 0)
+	read := 0
+	for _, step := range []struct {
+		text string
+		over bool
+	}{
+		{object("stderr", `oops\n`), true},
+		{object("stdout", `half`), false},
+		{object("stderr", `oops\n`), false},
+		{object("stdout", ` and half\n`), true},
+		{"nothing of the engine\n", false},
+		{object("stdout", `the rest of it\n`), true},
+	} {
+		require.NoError(t, s.Feed([]byte(step.text), none))
+		read += len(step.text)
+		require.Equal(t, step.over, s.End() == int64(read), step.text)
+	}
+	require.Equal(t, []uint64{1, 1}, []uint64{s.Dropped(), s.Malformed()})
+}

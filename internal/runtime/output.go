@@ -25,11 +25,14 @@ type Output struct {
 	Files []string
 	// Ended says that nothing will be appended to the last file either.
 	Ended bool
+	// Spare is how much of the last file the runtime itself will not read again; 0 when it is not to be shortened by others.
+	Spare int64
 }
 
 // Outputs lists what decoys of this host have printed and is still there: of running ones and of ended ones whose output was
-// kept. It changes nothing and may be called while deckies converge; a file may be gone, renamed or rotated by the time it is
-// opened.
+// kept. Those of one service of a decky are in the order they ended, what still runs is last. It changes nothing and may be
+// called while deckies converge; a file may be gone, renamed or rotated by the time it is opened. No decoy can write to the
+// folders the files are in.
 type Outputs interface {
 	Outputs(ctx context.Context) ([]Output, error)
 }

@@ -2,15 +2,10 @@ package boot
 
 import (
 	"errors"
-	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
-	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
-
-	"github.com/decnet/decnet/internal/runtime"
 )
 
 // OwnDir makes a folder that belongs to the decoy. It never follows a symbolic link put in its place.
@@ -27,54 +22,6 @@ func OwnDir(dir string, uid, gid int) error {
 		return nil
 	}
 	return f.Chown(uid, gid)
-}
-
-// KeptLog returns where the log of a removed decoy is kept, named after its last boot:
-// `<artifacts root>/<decky key>/<spool name>/log/<boot id>.log`.
-func KeptLog(artifactsRoot, deckyKey, service string, boot uuid.UUID) string {
-	return filepath.Join(artifactsRoot, deckyKey, runtime.SpoolName(service), "log", boot.String()+".log")
-}
-
-// LogFolder opens the folder "log" of a spool, replacing whatever a decoy put in its place.
-func LogFolder(root *os.Root) (*os.File, error) {
-	if info, err := root.Lstat("log"); err == nil && !info.IsDir() {
-		if err := root.RemoveAll("log"); err != nil {
-			return nil, err
-		}
-	}
-	if err := root.Mkdir("log", 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
-	}
-	return root.Open("log")
-}
-
-// KeepLog writes the log of an ended decoy to its spool as KeptLog says, whatever links the decoy put there. Doing it
-// again replaces the file.
-func KeepLog(spool string, bootID uuid.UUID, write func(io.Writer) error) error {
-	if err := os.MkdirAll(spool, 0o750); err != nil {
-		return err
-	}
-	root, err := os.OpenRoot(spool)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = root.Close() }()
-	dir, err := LogFolder(root)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	name := "log/" + bootID.String() + ".log"
-	part := name + ".part"
-	_ = root.Remove(part)
-	f, err := root.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
-	if err != nil {
-		return err
-	}
-	if err = errors.Join(write(f), f.Close()); err != nil {
-		return errors.Join(err, root.Remove(part))
-	}
-	return root.Rename(part, name)
 }
 
 // WriteAtomic replaces a file in one step. The kernel's crash is not guarded against: it ends every decoy too.

@@ -9,7 +9,7 @@
 //   - The compose file of a scope is rendered whole, from desired state, and replaced in one step. It is a by-product for
 //     people; nothing is ever read back from it.
 //   - No container is started, and none is reported healthy, before the rules that contain it are in force.
-//   - A container's log is copied to its spool before the container is removed.
+//   - A container's log is copied to the kept logs before the container is removed.
 package docker
 
 import (

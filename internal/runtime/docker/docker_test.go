@@ -113,7 +113,9 @@ func TestConverge_LogOfAReplacedDecoyIsKept(t *testing.T) {
 	id, _, _ := strings.Cut(rest, `"`)
 	d.Services[0].Revision++
 	b.converge(t, d)
-	kept, err := os.ReadFile(boot.KeptLog(b.opts.ArtifactsRoot, d.Key, "docker_api", uuid.MustParse(id)))
+	dirs, err := boot.FindLayout(b.opts.DataDir, b.opts.ArtifactsRoot)
+	require.NoError(t, err)
+	kept, err := os.ReadFile(dirs.KeptLog(boot.Ref{Decky: d.ID, Service: "docker_api"}, d.Key, uuid.MustParse(id)))
 	require.NoError(t, err)
 	require.Contains(t, string(kept), " ready ")
 	require.Contains(t, string(kept), " connect ")

@@ -186,7 +186,7 @@ func status(s container.Summary, id boot.Ref, v view) runtime.Status {
 	return st
 }
 
-// keepLog copies the log of an ended container to its spool, under the boot's id.
+// keepLog copies the log of an ended container to the kept ones, under the boot's id.
 func (r *Runtime) keepLog(ctx context.Context, d runtime.Decky, s container.Summary) error {
 	id := boot.Ref{Decky: d.ID, Service: s.Labels[compose.LabelService]}
 	key := s.Labels[compose.LabelDeckyKey]
@@ -197,7 +197,7 @@ func (r *Runtime) keepLog(ctx context.Context, d runtime.Decky, s container.Summ
 	if !rec.of(s.ID) {
 		rec.BootID = uuid.New() // whose boot it was is not known: keep the log under a name that is free
 	}
-	err := boot.KeepLog(r.dirs.Spool(key, id.Service), rec.BootID, func(w io.Writer) error { return r.copyLog(ctx, s.ID, w) })
+	err := r.dirs.KeepLog(id, key, rec.BootID, func(w io.Writer) error { return r.copyLog(ctx, s.ID, w) })
 	if errors.Is(err, errNoLog) {
 		return nil
 	}

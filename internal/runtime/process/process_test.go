@@ -14,13 +14,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
 	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/runtime"
-	"github.com/decnet/decnet/internal/runtime/boot"
 	"github.com/decnet/decnet/internal/runtime/process"
 )
 
@@ -304,23 +302,74 @@ func TestConverge_NewRevisionKeepsStateAndAppendsToTheLog(t *testing.T) {
 	require.Equal(t, before, after[:len(before)])
 }
 
-func TestConverge_RemovedServiceKeepsItsLogInItsSpoolWhateverLinksItHolds(t *testing.T) {
+func TestOutputs_FollowALogFromItsDecoyToTheKeptOnes(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
+	outputs, err := process.NewOutputs(b.opts.DataDir, b.opts.ArtifactsRoot)
+	require.NoError(t, err)
+	none, err := outputs.Outputs(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, none)
 	d := b.converged(t)
 	bootID := readConfig(t, b.dir(d, "ssh"))["boot_id"].(string)
-	outside := t.TempDir()
-	require.NoError(t, os.Symlink(outside, filepath.Join(b.opts.ArtifactsRoot, d.Key, "ssh", "log")))
+	path := filepath.Join(b.dir(d, "ssh"), "log")
+	before, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Contains(t, string(before), bootID)
+	live, err := outputs.Outputs(t.Context())
+	require.NoError(t, err)
+	want := runtime.Output{
+		DeckyID: d.ID, DeckyKey: d.Key, Service: "ssh", Format: runtime.OutputLines, Files: []string{path}, Spare: int64(len(before)),
+	}
+	require.Equal(t, []runtime.Output{want}, live)
+
 	d.Services = nil
-	_, err := b.Converge(t.Context(), d, hooks())
+	_, err = b.Converge(t.Context(), d, hooks())
 	require.NoError(t, err)
-	kept, err := os.ReadFile(boot.KeptLog(b.opts.ArtifactsRoot, d.Key, "ssh", uuid.MustParse(bootID)))
-	require.NoError(t, err)
-	require.Contains(t, string(kept), bootID)
-	left, err := os.ReadDir(outside)
-	require.NoError(t, err)
-	require.Empty(t, left)
 	require.NoDirExists(t, b.dir(d, "ssh"))
+	kept, err := outputs.Outputs(t.Context())
+	require.NoError(t, err)
+	require.Len(t, kept, 1)
+	want.Files, want.Ended, want.Spare = kept[0].Files, true, 0
+	require.Equal(t, want, kept[0])
+	require.Equal(t, bootID+".log", filepath.Base(kept[0].Files[0]))
+	after, err := os.ReadFile(kept[0].Files[0])
+	require.NoError(t, err)
+	require.Equal(t, before, after[:len(before)])
+
+	d.Services = []runtime.Service{service("ssh", 22, "ok")}
+	_, err = b.Converge(t.Context(), d, hooks())
+	require.NoError(t, err)
+	both, err := outputs.Outputs(t.Context())
+	require.NoError(t, err)
+	require.Len(t, both, 2)
+	require.Equal(t, kept[0], both[0], "what ended comes first")
+	require.Equal(t, path, both[1].Files[0])
+	d.Removed = true
+	_, err = b.Converge(t.Context(), d, hooks())
+	require.NoError(t, err)
+	gone, err := outputs.Outputs(t.Context())
+	require.NoError(t, err)
+	require.Len(t, gone, 2, "what a decky said outlives it")
+}
+
+func TestOutputs_LogWhoseBootIsNotReadyYetIsNotToBeShortened(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	outputs, err := process.NewOutputs(b.opts.DataDir, b.opts.ArtifactsRoot)
+	require.NoError(t, err)
+	d := newDecky("web")
+	d.Services = []runtime.Service{service("ssh", 22, "hang_before_ready")}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { _, err := b.Converge(ctx, d, hooks()); done <- err }()
+	require.Eventually(t, func() bool {
+		list, err := outputs.Outputs(t.Context())
+		return err == nil && len(list) == 1 && list[0].DeckyKey == d.Key && list[0].Spare == 0
+	}, 10*time.Second, 5*time.Millisecond)
+	cancel()
+	require.Error(t, <-done)
 }
 
 func readConfig(t *testing.T, dir string) map[string]any {

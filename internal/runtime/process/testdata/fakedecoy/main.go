@@ -69,6 +69,8 @@ func main() {
 	fmt.Fprintln(os.Stderr, "noise before the first line")
 	line(cfg, "ready", "revision", fmt.Sprint(cfg.Revision), "listen", strings.Join(listen, " "))
 	switch behave {
+	case "talk":
+		talk(cfg)
 	case "exit_after_ready":
 		os.Exit(0)
 	case "ignore_term":
@@ -76,6 +78,16 @@ func main() {
 		}
 	}
 	<-term
+}
+
+// talk prints more than the engine keeps in one file, in lines just as long as lines may be: with its line feed each is more
+// than the engine keeps in one piece.
+func talk(cfg config) {
+	for n := range 1500 {
+		head := fmt.Sprintf(`<134>1 %s %s %s - talk [relay@55555 boot="%s" n="%d" text="`,
+			time.Now().UTC().Format(time.RFC3339Nano), cfg.DeckyKey, cfg.Service, cfg.BootID, n+2)
+		_, _ = os.Stdout.WriteString(head + strings.Repeat("x", 16<<10-len(head)-2) + "\"]\n")
+	}
 }
 
 // eatMemory takes a gigabyte and touches it.
