@@ -127,6 +127,9 @@ func (r *Roles) KillPart(name string) error {
 	return nil
 }
 
+// DatabaseURL returns where Postgres listens.
+func (r *Roles) DatabaseURL() string { return r.parts.DatabaseURL }
+
 // NATSURL returns where the broker listens.
 func (r *Roles) NATSURL() string { return r.parts.NATSURL }
 
