@@ -2,6 +2,7 @@ package db_test
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -206,18 +207,17 @@ func (b *ingestBundle) requireModel(t *testing.T, m model) {
 		require.NotNil(t, a)
 		require.Equal(t, []any{a.FirstSeen, a.LastSeen, a.Events, a.Services, a.Interacted, sorted(a.Scanned), sorted(a.VictimDomains), sorted(a.Deckies)},
 			[]any{s.FirstSeen.UTC(), s.LastSeen.UTC(), s.EventCount, s.Services, s.Interacted, sorted(s.Scanned), sorted(s.VictimDomains), sorted(s.Deckies)}, s.IP)
-		require.Equal(t, m.counts[s.IP], [4]int{s.SessionCount, s.CommandCount, s.BountyCount, s.CredentialCount}, s.IP)
+		rows := [4]int{s.SessionCount, s.CommandCount, s.BountyCount, s.CredentialCount}
+		require.Equal(t, m.counts[s.IP], rows, s.IP)
 		require.Equal(t, []int{s.BountyCount, s.CredentialCount}, []int{s.StoredBounties, s.StoredBy})
 	}
 
-	attempts := map[ingest.Hash]int{}
-	var key []byte
-	var n int
-	rows, err = b.conn.Query(t.Context(), "SELECT key, attempt_count FROM credentials")
-	require.NoError(t, err)
-	_, err = pgx.ForEachRow(rows, []any{&key, &n}, func() error { attempts[ingest.Hash(key)] = n; return nil })
-	require.NoError(t, err)
-	require.Equal(t, m.attempts, attempts)
+	attempts := map[string]int{}
+	for key, n := range m.attempts {
+		attempts[hex.EncodeToString(key[:])] = n
+	}
+	tried := one[map[string]int](t, b.conn, "SELECT jsonb_object_agg(encode(key, 'hex'), attempt_count) FROM credentials")
+	require.Equal(t, attempts, tried)
 	b.requireReuse(t, m)
 }
 

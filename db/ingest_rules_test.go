@@ -195,7 +195,7 @@ func TestIngest_Reuse(t *testing.T) {
 
 	b.ingest(t, b.login(t, file, "192.0.2.2", "root", "pw"), b.login(t, file, "192.0.2.2", "root", "pw"), b.login(t, data, "192.0.2.3", "root", "pw"))
 	require.Len(t, found(), 1, "once per batch")
-	require.Equal(t, 3.0, found()[0]["target_count"])
+	require.EqualValues(t, 3, found()[0]["target_count"])
 	require.Equal(t, []any{"web-01", "file-01", "db-01"}, found()[0]["deckies"])
 	require.Equal(t, []any{"ssh", "ftp"}, found()[0]["services"])
 	require.Equal(t, []any{"192.0.2.1", "192.0.2.2", "192.0.2.3"}, found()[0]["attacker_ips"])
@@ -231,7 +231,7 @@ func TestIngest_ReuseIsBoundedAndFitsIntoAMessage(t *testing.T) {
 	found := b.payloads(t, "credential.reuse.detected")
 	require.Len(t, found, 1)
 	require.Equal(t, true, found[0]["truncated"])
-	require.Equal(t, 1000.0, found[0]["target_count"])
+	require.EqualValues(t, 1000, found[0]["target_count"])
 	shown := len(found[0]["deckies"].([]any))
 	require.Greater(t, shown, 300)
 	require.Less(t, shown, 1000)
@@ -274,8 +274,14 @@ func TestIngest_TextThatPostgresDoesNotKnow(t *testing.T) {
 	const bad = "a\x00b\xffc\\x00"
 	src := fleet("web-01", "ssh")
 	r := &ingest.Record{Time: second(1), App: "ssh", Type: bad, Boot: bad, Line: math.MaxUint64, Raw: bad, Msg: bad, Fields: ingest.Fields{
-		{Key: "src_ip", Value: root}, {Key: "sid", Value: sid}, {Key: "x", Value: bad}, {Key: "principal", Value: bad},
-		{Key: "secret_b64", Value: hunter2}, {Key: "secret_kind", Value: bad}, {Key: "outcome", Value: bad}, {Key: "secret_printable", Value: bad},
+		{Key: "src_ip", Value: root},
+		{Key: "sid", Value: sid},
+		{Key: "x", Value: bad},
+		{Key: "principal", Value: bad},
+		{Key: "secret_b64", Value: hunter2},
+		{Key: "secret_kind", Value: bad},
+		{Key: "outcome", Value: bad},
+		{Key: "secret_printable", Value: bad},
 	}}
 	r.Resolve()
 	typed := *r

@@ -175,7 +175,8 @@ func TestIngest_StoresAllThatFollows(t *testing.T) {
 		Sequences: []db.IngestSequence{{DeckyID: src.DeckyID, Service: "ssh", Sequence: seq}},
 		Outcomes: []db.IngestOutcome{
 			{DeckyKey: "web-01", Service: "ssh", Outcome: db.OutcomeStored, Lines: 7},
-			{DeckyKey: "web-01", Service: "ssh", Outcome: db.OutcomeDroppedRate, Lines: 2}, {DeckyKey: "web-01", Service: "ssh", Outcome: db.OutcomeStored},
+			{DeckyKey: "web-01", Service: "ssh", Outcome: db.OutcomeDroppedRate, Lines: 2},
+			{DeckyKey: "web-01", Service: "ssh", Outcome: db.OutcomeStored},
 			{DeckyKey: "web-01", Service: "ssh", Outcome: db.OutcomeDroppedRate, Lines: 3},
 		},
 	})
@@ -265,8 +266,10 @@ func TestIngest_MovedCursorStoresNothing(t *testing.T) {
 		{"a file twice", []db.IngestCursor{cursor(strings.Repeat("1", 64), 0, 60), cursor(strings.Repeat("1", 64), 0, 60)}, true},
 	} {
 		before := dump(t, b.conn)
-		_, err := b.store.Ingest(t.Context(), db.IngestBatch{Extractions: b.wholeSession(t, src), Cursors: c.cursors,
-			Outcomes: []db.IngestOutcome{{DeckyKey: "web-01", Service: "ssh", Outcome: db.OutcomeStored, Lines: 7}}})
+		_, err := b.store.Ingest(t.Context(), db.IngestBatch{
+			Extractions: b.wholeSession(t, src), Cursors: c.cursors,
+			Outcomes: []db.IngestOutcome{{DeckyKey: "web-01", Service: "ssh", Outcome: db.OutcomeStored, Lines: 7}},
+		})
 		if !c.moved {
 			require.NoError(t, err, c.name)
 			require.NotEqual(t, before, dump(t, b.conn), c.name)
@@ -301,8 +304,10 @@ func TestIngest_ManyAtOnceTakeAFileOnce(t *testing.T) {
 	won := make(chan bool, 8)
 	for range cap(won) {
 		go func() {
-			_, err := b.store.Ingest(t.Context(), db.IngestBatch{Extractions: lines,
-				Cursors: []db.IngestCursor{{HostID: b.host, DeckyID: src.DeckyID, Service: "ssh", File: firstLine, To: 1}}})
+			_, err := b.store.Ingest(t.Context(), db.IngestBatch{
+				Extractions: lines,
+				Cursors:     []db.IngestCursor{{HostID: b.host, DeckyID: src.DeckyID, Service: "ssh", File: firstLine, To: 1}},
+			})
 			if f, ok := fault.As(err); err != nil && (!ok || f.Code != "cursor_moved") {
 				t.Error(err)
 			}
