@@ -105,12 +105,16 @@ func (v *View) Commands(ctx context.Context, f CommandFilter) ([]Command, error)
 		rows, err := v.q.ListCommands(ctx, p)
 		return convert(rows, err, func(r dbsqlc.ListCommandsRow) Command { return Command(r) })
 	}
-	newest, err := v.q.FindCommandsAmongNewest(ctx, dbsqlc.FindCommandsAmongNewestParams{
+	newest := dbsqlc.FindCommandsAmongNewestParams{
 		Attacker: p.Attacker, Decky: p.Decky, Service: p.Service, Session: p.Session, Since: p.Since, Until: p.Until,
-		Before: p.Before, BeforeID: p.BeforeID, MaxRows: p.MaxRows, Query: f.Document, Depth: depth(f.Limit),
+		Before: p.Before, BeforeID: p.BeforeID, MaxRows: p.MaxRows, Query: f.Document,
+	}
+	found, full, err := amongNewest(f.Limit, func(depth int32) ([]dbsqlc.FindCommandsAmongNewestRow, error) {
+		newest.Depth = depth
+		return v.q.FindCommandsAmongNewest(ctx, newest)
 	})
-	if err != nil || len(newest) == f.Limit {
-		return convert(newest, err, func(r dbsqlc.FindCommandsAmongNewestRow) Command { return Command(r) })
+	if err != nil || full {
+		return convert(found, err, func(r dbsqlc.FindCommandsAmongNewestRow) Command { return Command(r) })
 	}
 	rows, err := v.q.FindCommandsByDocument(ctx, dbsqlc.FindCommandsByDocumentParams{
 		Attacker: p.Attacker, Decky: p.Decky, Service: p.Service, Session: p.Session, Since: p.Since, Until: p.Until,

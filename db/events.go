@@ -14,9 +14,13 @@ import (
 	"github.com/decnet/decnet/internal/ingest"
 )
 
-// searchDepth is how many of the newest rows a search looks at one by one before it asks the index of words: what is common
-// is found there at once, and what is not is rare enough to be sorted.
-const searchDepth = 4000
+const (
+	// searchDepth is how many of the newest rows a search looks at one by one: what is common is found there at once.
+	searchDepth = 4000
+	// maxSearchDepth is how many it looks at when the hits among those first promise a page. What is rarer is found through
+	// the index of words, and is rare enough to be sorted.
+	maxSearchDepth = 40_000
+)
 
 // maxOutcomes bounds the list of what became of lines, a row per decoy and outcome.
 const maxOutcomes = 20000
@@ -101,11 +105,15 @@ func (v *View) findEvents(ctx context.Context, f EventFilter) ([]int64, error) {
 	if f.Query.Document == "" {
 		return v.q.FindEventsInOrder(ctx, p)
 	}
-	ids, err := v.q.FindEventsAmongNewest(ctx, dbsqlc.FindEventsAmongNewestParams{
-		BeforeTime: p.BeforeTime, BeforeID: p.BeforeID, Since: p.Since, Depth: depth(f.Limit), Query: f.Query.Document, Fields: p.Fields,
+	newest := dbsqlc.FindEventsAmongNewestParams{
+		BeforeTime: p.BeforeTime, BeforeID: p.BeforeID, Since: p.Since, Query: f.Query.Document, Fields: p.Fields,
 		HideSecrets: p.HideSecrets, SecretFields: p.SecretFields, MaxRows: p.MaxRows,
+	}
+	ids, full, err := amongNewest(f.Limit, func(depth int32) ([]int64, error) {
+		newest.Depth = depth
+		return v.q.FindEventsAmongNewest(ctx, newest)
 	})
-	if err != nil || len(ids) == f.Limit {
+	if err != nil || full {
 		return ids, err
 	}
 	return v.q.FindEventsByDocument(ctx, dbsqlc.FindEventsByDocumentParams{
@@ -114,8 +122,21 @@ func (v *View) findEvents(ctx context.Context, f EventFilter) ([]int64, error) {
 	})
 }
 
-// depth grows with the page, so that a share of hits that fills small pages fills large ones.
-func depth(limit int) int32 { return int32(max(searchDepth, limit*20)) }
+// amongNewest looks for a page among the newest rows, deeper once if that is likely to fill it.
+func amongNewest[R any](limit int, find func(depth int32) ([]R, error)) (rows []R, full bool, err error) {
+	first := max(searchDepth, limit*20)
+	rows, err = find(int32(first))
+	if err != nil || len(rows) >= limit || len(rows) == 0 {
+		return rows, len(rows) >= limit, err
+	}
+	// Half as deep again as the share of hits makes likely.
+	deeper := first * limit / len(rows) * 3 / 2
+	if deeper > max(maxSearchDepth, limit*40) {
+		return nil, false, nil
+	}
+	rows, err = find(int32(deeper))
+	return rows, len(rows) >= limit, err
+}
 
 func toLogEvents(rows []dbsqlc.GetEventsRow) ([]LogEvent, error) {
 	events := make([]LogEvent, len(rows))
