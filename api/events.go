@@ -100,17 +100,12 @@ func (in *eventsInput) query() (ingest.Query, error) {
 	if err != nil {
 		return q, errFilter("search", err.Error())
 	}
-	attacker := in.Attacker
-	if attacker != "" {
-		ip, err := netip.ParseAddr(attacker)
-		if err != nil {
-			return q, errFilter("attacker", "must be an address")
-		}
-		attacker = ip.WithZone("").Unmap().String()
+	if _, err := netip.ParseAddr(in.Attacker); in.Attacker != "" && err != nil {
+		return q, errFilter("attacker", "must be an address")
 	}
 	for _, c := range []struct{ column, value string }{
 		{ingest.ColumnDecky, in.Decky}, {ingest.ColumnService, in.Service}, {ingest.ColumnType, in.Type}, {ingest.ColumnClass, in.Class},
-		{ingest.ColumnAttacker, attacker}, {ingest.ColumnSession, in.Session},
+		{ingest.ColumnAttacker, in.Attacker}, {ingest.ColumnSession, in.Session},
 	} {
 		if c.value != "" {
 			q = q.With(c.column, c.value)

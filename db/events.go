@@ -66,6 +66,19 @@ func eventNotFound() *fault.Error {
 
 // Events lists events, the newest first.
 func (v *View) Events(ctx context.Context, f EventFilter) ([]LogEvent, error) {
+	if f.Query.Attacker.IsValid() {
+		// Most attackers come once, and what they did is close together: it is looked for where it ends.
+		a, err := v.AttackerByIP(ctx, f.Query.Attacker)
+		if fault.KindOf(err) == fault.NotFound {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if end := a.LastSeen.Add(time.Microsecond); f.To.IsZero() || end.Before(f.To) {
+			f.To = end
+		}
+	}
 	ids, err := v.findEvents(ctx, f)
 	if err != nil || len(ids) == 0 {
 		return nil, err

@@ -19,6 +19,8 @@ type Query struct {
 	Document string
 	// Fields are parameters of the line that must have exactly these values.
 	Fields map[string]string
+	// Attacker is whom the query asks for, if it asks for one; Document says so too.
+	Attacker netip.Addr
 }
 
 // QueryError says what is wrong with the text of a search, in words that quote nothing of it.
@@ -58,7 +60,7 @@ func ParseQuery(text string) (Query, error) {
 			return Query{}, err
 		}
 	}
-	return Query{Document: strings.Join(b.terms, " & "), Fields: b.fields}, nil
+	return Query{Document: strings.Join(b.terms, " & "), Fields: b.fields, Attacker: b.attacker}, nil
 }
 
 // ParseWords reads a search over a text that has no columns: parts as for ParseQuery, all of which are words.
@@ -79,8 +81,13 @@ func ParseWords(text string) (Query, error) {
 	return Query{Document: strings.Join(b.terms, " & ")}, nil
 }
 
-// With returns the query narrowed to a value of a column.
+// With returns the query narrowed to a value of a column; that of an attacker is an address.
 func (q Query) With(column, value string) Query {
+	if column == ColumnAttacker {
+		ip, _ := netip.ParseAddr(value) // what is none is nobody's
+		q.Attacker = ip.WithZone("").Unmap()
+		value = q.Attacker.String()
+	}
 	term := quoteLexeme(ColumnLexeme(column, value))
 	if q.Document != "" {
 		term = q.Document + " & " + term
@@ -101,8 +108,9 @@ func (q Query) RepeatsSecret() bool {
 }
 
 type queryBuilder struct {
-	terms  []string
-	fields map[string]string
+	terms    []string
+	fields   map[string]string
+	attacker netip.Addr
 }
 
 func (b *queryBuilder) add(part string) error {
@@ -116,7 +124,8 @@ func (b *queryBuilder) add(part string) error {
 			if err != nil {
 				return errQueryIP
 			}
-			value = ip.WithZone("").Unmap().String()
+			b.attacker = ip.WithZone("").Unmap()
+			value = b.attacker.String()
 		}
 		b.terms = append(b.terms, quoteLexeme(ColumnLexeme(column, value)))
 		return nil
