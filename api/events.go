@@ -104,8 +104,12 @@ func (in *eventsInput) query() (ingest.Query, error) {
 		return q, errFilter("attacker", "must be an address")
 	}
 	for _, c := range []struct{ column, value string }{
-		{ingest.ColumnDecky, in.Decky}, {ingest.ColumnService, in.Service}, {ingest.ColumnType, in.Type}, {ingest.ColumnClass, in.Class},
-		{ingest.ColumnAttacker, in.Attacker}, {ingest.ColumnSession, in.Session},
+		{ingest.ColumnDecky, in.Decky},
+		{ingest.ColumnService, in.Service},
+		{ingest.ColumnType, in.Type},
+		{ingest.ColumnClass, in.Class},
+		{ingest.ColumnAttacker, in.Attacker},
+		{ingest.ColumnSession, in.Session},
 	} {
 		if c.value != "" {
 			q = q.With(c.column, c.value)

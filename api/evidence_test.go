@@ -458,7 +458,8 @@ func TestIngest_Outcomes(t *testing.T) {
 	_, err := b.store.Ingest(t.Context(), db.IngestBatch{
 		Extractions: []ingest.Extraction{line{src: source("web-01", "ssh"), kind: "connect", from: intruder}.extract(1)},
 		Outcomes: []db.IngestOutcome{
-			{DeckyKey: "web-01", Service: "ssh", Outcome: db.OutcomeStored, Lines: 12}, {DeckyKey: "web-01", Service: "ssh", Outcome: db.OutcomeMissing, Lines: 3},
+			{DeckyKey: "web-01", Service: "ssh", Outcome: db.OutcomeStored, Lines: 12},
+			{DeckyKey: "web-01", Service: "ssh", Outcome: db.OutcomeMissing, Lines: 3},
 			{DeckyKey: "web-01", Service: "ftp", Outcome: db.OutcomeDroppedRate, Lines: 1},
 		},
 	})

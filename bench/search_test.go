@@ -83,8 +83,10 @@ func (l *bigLog) event() ingest.Event {
 		}
 	}
 	r.Fields = ingest.Fields{
-		{Key: "src_ip", Value: r.Attacker.String()}, {Key: "sid", Value: uuid.NewSHA1(uuid.Nil, []byte{byte(l.place >> 12), byte(l.place >> 4)}).String()},
-		{Key: "text", Value: text}, {Key: "username", Value: fmt.Sprintf("user%d", l.rnd.IntN(2000))},
+		{Key: "src_ip", Value: r.Attacker.String()},
+		{Key: "sid", Value: uuid.NewSHA1(uuid.Nil, []byte{byte(l.place >> 12), byte(l.place >> 4)}).String()},
+		{Key: "text", Value: text},
+		{Key: "username", Value: fmt.Sprintf("user%d", l.rnd.IntN(2000))},
 	}
 	r.Raw = "<134>1 " + r.Time.Format(time.RFC3339Nano) + " srv " + service + " - " + kind + " " + text
 	source := l.source
@@ -147,8 +149,12 @@ func newBigLog(b *testing.B) *bigLog {
 			deckies = append(deckies, fmt.Sprintf("web-%02d", l.rnd.IntN(20)))
 		}
 		return []any{
-			l.ids[i], attackerAddr(i), l.begin, l.last[i], int64(l.rnd.IntN(10_000)), []string{logServices[l.rnd.IntN(10)]}, []string{}, []string{},
-			[]string{}, deckies,
+			l.ids[i], attackerAddr(i), l.begin, l.last[i], int64(l.rnd.IntN(10_000)),
+			[]string{logServices[l.rnd.IntN(10)]},
+			[]string{},
+			[]string{},
+			[]string{},
+			deckies,
 		}, nil
 	}))
 	require.NoError(b, err)

@@ -73,8 +73,11 @@ func TestReader_ReadsOneSessionAmongOthers(t *testing.T) {
 	h, events := read(t, root, place())
 	require.Equal(t, recording.Header{Width: 132, Height: 50, Timestamp: 1778241600, Shell: "/bin/bash", Term: "xterm", Command: "top"}, h)
 	require.Equal(t, []recording.Event{
-		{T: 0.25, Channel: 'o', Data: "$ \x1b[0m"}, {T: 1.5, Channel: 'i', Data: "ls\r"}, {T: 1.5, Channel: 'o', Data: "earlier"},
-		{T: 2, Channel: 'r', Data: "120x1000"}, {T: 2, Channel: 'm', Data: recording.Truncated},
+		{T: 0.25, Channel: 'o', Data: "$ \x1b[0m"},
+		{T: 1.5, Channel: 'i', Data: "ls\r"},
+		{T: 1.5, Channel: 'o', Data: "earlier"},
+		{T: 2, Channel: 'r', Data: "120x1000"},
+		{T: 2, Channel: 'm', Data: recording.Truncated},
 	}, events)
 }
 

@@ -36,10 +36,24 @@ func TestOpen(t *testing.T) {
 	require.Equal(t, "content", string(content))
 
 	for _, path := range [][]string{
-		{"web-01", "ssh", "none"}, {"web-01", "ssh", "link"}, {"web-01", "ssh", "up"}, {"web-01", "ssh", "out"},
-		{"web-01", "ssh", "folder"}, {"web-01", "ssh", "pipe"}, {"web-01", "telnet", "file"}, {"web-02", "ssh", "file"},
-		{"web-01", "ssh", "..", "ssh", "file"}, {"..", "secret"}, {"web-01/ssh", "file"}, {"web-01", "ssh/file"}, {"web-01", "", "file"},
-		{"web-01", "ssh", "file\x00"}, {"web-01", "ssh", "."}, {"nobody", "ssh", "file"}, {"secret", "ssh", "file"}, {},
+		{"web-01", "ssh", "none"},
+		{"web-01", "ssh", "link"},
+		{"web-01", "ssh", "up"},
+		{"web-01", "ssh", "out"},
+		{"web-01", "ssh", "folder"},
+		{"web-01", "ssh", "pipe"},
+		{"web-01", "telnet", "file"},
+		{"web-02", "ssh", "file"},
+		{"web-01", "ssh", "..", "ssh", "file"},
+		{"..", "secret"},
+		{"web-01/ssh", "file"},
+		{"web-01", "ssh/file"},
+		{"web-01", "", "file"},
+		{"web-01", "ssh", "file\x00"},
+		{"web-01", "ssh", "."},
+		{"nobody", "ssh", "file"},
+		{"secret", "ssh", "file"},
+		{},
 	} {
 		_, err := spool.Open(root, path...)
 		require.ErrorIs(t, err, fs.ErrNotExist, "%q", path)
