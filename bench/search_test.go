@@ -258,6 +258,7 @@ func BenchmarkSearch(b *testing.B) {
 		{"service, type, decky", db.EventFilter{Query: column(ingest.Query{}, "service", "ssh", "event", "command", "decky", "web-03")}},
 		{"service, type, decky, word", db.EventFilter{Query: column(parse("frequent"), "service", "ssh", "event", "command", "decky", "web-03")}},
 		{"two common words, one rare", db.EventFilter{Query: parse("common frequent rare")}},
+		{"a letter and a rare word", db.EventFilter{Query: parse("a rare")}},
 		{"loud attacker", db.EventFilter{Query: column(ingest.Query{}, "attacker", loud)}},
 		{"quiet attacker", db.EventFilter{Query: column(ingest.Query{}, "attacker", quiet)}},
 		{"attacker of an old burst", db.EventFilter{Query: column(ingest.Query{}, "attacker", attackerAddr(visitor).String())}},

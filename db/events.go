@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,6 +21,9 @@ const (
 	// maxSearchDepth is how many it looks at when the hits among those first promise a page. What is rarer is found through
 	// the index of words, and is rare enough to be sorted.
 	maxSearchDepth = 40_000
+	// A word is common when commonHits of the newest sampleDepth events hold it.
+	sampleDepth = 1000
+	commonHits  = 10
 )
 
 // maxOutcomes bounds the list of what became of lines, a row per decoy and outcome.
@@ -129,10 +133,44 @@ func (v *View) findEvents(ctx context.Context, f EventFilter) ([]int64, error) {
 	if err != nil || full {
 		return ids, err
 	}
+	indexed, err := v.indexed(ctx, f.Query, p.BeforeTime, p.BeforeID)
+	if err != nil {
+		return nil, err
+	}
 	return v.q.FindEventsByDocument(ctx, dbsqlc.FindEventsByDocumentParams{
+		Indexed:    indexed,
 		BeforeTime: p.BeforeTime, BeforeID: p.BeforeID, Since: p.Since, Query: f.Query.Document, Fields: p.Fields,
 		HideSecrets: p.HideSecrets, SecretFields: p.SecretFields, MaxRows: p.MaxRows,
 	})
+}
+
+// indexed returns what of a query is worth looking up. A common word that may go on is not, beside something rare: the index
+// would collect all there is of every word that begins so.
+func (v *View) indexed(ctx context.Context, q ingest.Query, before *time.Time, beforeID int64) (string, error) {
+	open := slices.ContainsFunc(q.Parts, func(p ingest.Part) bool { return p.Open })
+	if len(q.Parts) < 2 || !open {
+		return q.Document, nil
+	}
+	p := dbsqlc.CountEventsAmongNewestParams{BeforeTime: before, BeforeID: beforeID, Depth: sampleDepth}
+	for _, part := range q.Parts {
+		p.Parts = append(p.Parts, part.Document)
+	}
+	hits, err := v.q.CountEventsAmongNewest(ctx, p)
+	if err != nil || len(hits) != len(q.Parts) {
+		return q.Document, err
+	}
+	var kept []ingest.Part
+	rare := false
+	for i, part := range q.Parts {
+		if !part.Open || hits[i] < commonHits {
+			kept = append(kept, part)
+			rare = rare || hits[i] < commonHits
+		}
+	}
+	if !rare {
+		return q.Document, nil
+	}
+	return ingest.Join(kept), nil
 }
 
 // amongNewest looks for a page among the newest rows, deeper once if that is likely to fill it.

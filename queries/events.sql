@@ -23,12 +23,26 @@ WHERE document @@ sqlc.arg(query)::text::tsquery
 ORDER BY time DESC, id DESC
 LIMIT @max_rows;
 
+-- name: CountEventsAmongNewest :many
+-- How many of the newest @depth events hold each part of a query, in the order of the parts.
+SELECT count(newest.document) AS hits
+FROM unnest(@parts::text[]) WITH ORDINALITY AS part (query, n)
+LEFT JOIN (
+    SELECT document FROM events
+    WHERE (sqlc.narg(before_time)::timestamptz IS NULL OR (time, id) < (sqlc.narg(before_time), @before_id::bigint))
+    ORDER BY time DESC, id DESC
+    LIMIT @depth
+) AS newest ON newest.document @@ part.query::tsquery
+GROUP BY part.n ORDER BY part.n;
+
 -- name: FindEventsByDocument :many
 -- Finds all through events_document and sorts them: MATERIALIZED keeps the planner from walking the order, for which what
--- FindEventsAmongNewest did not find is too rare.
+-- FindEventsAmongNewest did not find is too rare. Only @indexed is looked up, a part of @query that is rare; the function behind
+-- the operator is for no index.
 WITH found AS MATERIALIZED (
     SELECT id, time FROM events
-    WHERE document @@ sqlc.arg(query)::text::tsquery
+    WHERE document @@ sqlc.arg(indexed)::text::tsquery
+      AND ts_match_vq(document, sqlc.arg(query)::text::tsquery)
       AND (sqlc.narg(before_time)::timestamptz IS NULL OR (time, id) < (sqlc.narg(before_time), @before_id::bigint))
       AND (sqlc.narg(since)::timestamptz IS NULL OR time >= sqlc.narg(since))
       AND (sqlc.narg(fields)::jsonb IS NULL OR fields @> sqlc.narg(fields))

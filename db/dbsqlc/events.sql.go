@@ -14,6 +14,51 @@ import (
 	"github.com/google/uuid"
 )
 
+const countEventsAmongNewest = `-- name: CountEventsAmongNewest :many
+SELECT count(newest.document) AS hits
+FROM unnest($1::text[]) WITH ORDINALITY AS part (query, n)
+LEFT JOIN (
+    SELECT document FROM events
+    WHERE ($2::timestamptz IS NULL OR (time, id) < ($2, $3::bigint))
+    ORDER BY time DESC, id DESC
+    LIMIT $4
+) AS newest ON newest.document @@ part.query::tsquery
+GROUP BY part.n ORDER BY part.n
+`
+
+type CountEventsAmongNewestParams struct {
+	Parts      []string
+	BeforeTime *time.Time
+	BeforeID   int64
+	Depth      int32
+}
+
+// How many of the newest @depth events hold each part of a query, in the order of the parts.
+func (q *Queries) CountEventsAmongNewest(ctx context.Context, arg CountEventsAmongNewestParams) ([]int64, error) {
+	rows, err := q.db.Query(ctx, countEventsAmongNewest,
+		arg.Parts,
+		arg.BeforeTime,
+		arg.BeforeID,
+		arg.Depth,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []int64{}
+	for rows.Next() {
+		var hits int64
+		if err := rows.Scan(&hits); err != nil {
+			return nil, err
+		}
+		items = append(items, hits)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const findEventsAmongNewest = `-- name: FindEventsAmongNewest :many
 SELECT id FROM (
     SELECT id, time, fields, document FROM events
@@ -76,16 +121,18 @@ const findEventsByDocument = `-- name: FindEventsByDocument :many
 WITH found AS MATERIALIZED (
     SELECT id, time FROM events
     WHERE document @@ $2::text::tsquery
-      AND ($3::timestamptz IS NULL OR (time, id) < ($3, $4::bigint))
-      AND ($5::timestamptz IS NULL OR time >= $5)
-      AND ($6::jsonb IS NULL OR fields @> $6)
-      AND NOT ($7::bool AND fields ?| $8::text[])
+      AND ts_match_vq(document, $3::text::tsquery)
+      AND ($4::timestamptz IS NULL OR (time, id) < ($4, $5::bigint))
+      AND ($6::timestamptz IS NULL OR time >= $6)
+      AND ($7::jsonb IS NULL OR fields @> $7)
+      AND NOT ($8::bool AND fields ?| $9::text[])
 )
 SELECT id FROM found ORDER BY time DESC, id DESC LIMIT $1
 `
 
 type FindEventsByDocumentParams struct {
 	MaxRows      int32
+	Indexed      string
 	Query        string
 	BeforeTime   *time.Time
 	BeforeID     int64
@@ -96,10 +143,12 @@ type FindEventsByDocumentParams struct {
 }
 
 // Finds all through events_document and sorts them: MATERIALIZED keeps the planner from walking the order, for which what
-// FindEventsAmongNewest did not find is too rare.
+// FindEventsAmongNewest did not find is too rare. Only @indexed is looked up, a part of @query that is rare; the function behind
+// the operator is for no index.
 func (q *Queries) FindEventsByDocument(ctx context.Context, arg FindEventsByDocumentParams) ([]int64, error) {
 	rows, err := q.db.Query(ctx, findEventsByDocument,
 		arg.MaxRows,
+		arg.Indexed,
 		arg.Query,
 		arg.BeforeTime,
 		arg.BeforeID,

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -15,12 +16,28 @@ const (
 
 // Query is a search over the log: everything in it must be true of an event. The zero Query is true of all.
 type Query struct {
-	// Document is a condition in the syntax of Postgres' tsquery, every lexeme quoted; "" for none.
+	// Document is a condition in the syntax of Postgres' tsquery, every lexeme quoted; "" for none. Parts are what it joins.
 	Document string
+	Parts    []Part
 	// Fields are parameters of the line that must have exactly these values.
 	Fields map[string]string
 	// Attacker is whom the query asks for, if it asks for one; Document says so too.
 	Attacker netip.Addr
+}
+
+// Part is a part of a query's Document. An open one goes on: it stands for every word that begins like its last.
+type Part struct {
+	Document string
+	Open     bool
+}
+
+// Join returns the condition that all parts hold.
+func Join(parts []Part) string {
+	terms := make([]string, len(parts))
+	for i, p := range parts {
+		terms[i] = p.Document
+	}
+	return strings.Join(terms, " & ")
 }
 
 // QueryError says what is wrong with the text of a search, in words that quote nothing of it.
@@ -60,7 +77,7 @@ func ParseQuery(text string) (Query, error) {
 			return Query{}, err
 		}
 	}
-	return Query{Document: strings.Join(b.terms, " & "), Fields: b.fields, Attacker: b.attacker}, nil
+	return Query{Document: Join(b.parts), Parts: b.parts, Fields: b.fields, Attacker: b.attacker}, nil
 }
 
 // ParseWords reads a search over a text that has no columns: parts as for ParseQuery, all of which are words.
@@ -78,7 +95,7 @@ func ParseWords(text string) (Query, error) {
 			return Query{}, err
 		}
 	}
-	return Query{Document: strings.Join(b.terms, " & ")}, nil
+	return Query{Document: Join(b.parts), Parts: b.parts}, nil
 }
 
 // With returns the query narrowed to a value of a column; that of an attacker is an address.
@@ -88,11 +105,8 @@ func (q Query) With(column, value string) Query {
 		q.Attacker = ip.WithZone("").Unmap()
 		value = q.Attacker.String()
 	}
-	term := quoteLexeme(ColumnLexeme(column, value))
-	if q.Document != "" {
-		term = q.Document + " & " + term
-	}
-	q.Document = term
+	q.Parts = append(slices.Clip(q.Parts), Part{Document: quoteLexeme(ColumnLexeme(column, value))})
+	q.Document = Join(q.Parts)
 	return q
 }
 
@@ -108,7 +122,7 @@ func (q Query) RepeatsSecret() bool {
 }
 
 type queryBuilder struct {
-	terms    []string
+	parts    []Part
 	fields   map[string]string
 	attacker netip.Addr
 }
@@ -127,7 +141,7 @@ func (b *queryBuilder) add(part string) error {
 			b.attacker = ip.WithZone("").Unmap()
 			value = b.attacker.String()
 		}
-		b.terms = append(b.terms, quoteLexeme(ColumnLexeme(column, value)))
+		b.parts = append(b.parts, Part{Document: quoteLexeme(ColumnLexeme(column, value))})
 		return nil
 	}
 	if SecretField(key) {
@@ -154,7 +168,7 @@ func (b *queryBuilder) words(text string, open bool) error {
 	if len(words) > 1 {
 		phrase = "(" + phrase + ")"
 	}
-	b.terms = append(b.terms, phrase)
+	b.parts = append(b.parts, Part{Document: phrase, Open: open})
 	return nil
 }
 

@@ -61,7 +61,8 @@ func TestParseWords(t *testing.T) {
 	} {
 		q, err := ingest.ParseWords(text)
 		require.NoError(t, err)
-		require.Equal(t, ingest.Query{Document: document}, q, text)
+		require.Equal(t, document, q.Document, text)
+		require.Empty(t, q.Fields)
 	}
 	for _, bad := range []string{strings.Repeat("a", ingest.MaxQueryBytes+1), strings.Repeat("a ", 40), "--"} {
 		_, err := ingest.ParseWords(bad)
@@ -77,6 +78,8 @@ func TestQuery_With(t *testing.T) {
 	n := q.With(ingest.ColumnService, "SSH").With(ingest.ColumnAttacker, "::ffff:192.0.2.7").With(ingest.ColumnDecky, "o'neil")
 	require.Equal(t, "'curl':* & 'root' & ':service:ssh' & ':attacker:192.0.2.7' & ':decky:o''neil'", n.Document)
 	require.Equal(t, netip.MustParseAddr("192.0.2.7"), n.Attacker)
+	require.Equal(t, []ingest.Part{{"'curl':*", true}, {"'root'", false}}, n.Parts[:2])
+	require.Len(t, q.Parts, 2)
 	require.False(t, q.Attacker.IsValid())
 	require.Equal(t, "':type:x'", ingest.Query{}.With("type", "x").Document)
 }
