@@ -11,6 +11,9 @@ var (
 	sha256Pattern = regexp.MustCompile(`\A[a-f0-9]{64}\z`)
 )
 
+// ValidStoredAs reports whether a name is one that decoys keep artifacts under: a plain file name of harmless characters.
+func ValidStoredAs(name string) bool { return storedPattern.MatchString(name) }
+
 // artifact is rules 17 and 18. A name that could not be opened later makes neither bounty nor artifact. What a foreign sensor
 // has kept is known by its checksum.
 func (e *extraction) artifact() {

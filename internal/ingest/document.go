@@ -30,9 +30,11 @@ type Lexeme struct {
 	Positions []uint16
 }
 
-// ColumnLexeme returns the lexeme that stands for a column's value. A colon is part of no word, so the two never meet.
+// ColumnLexeme returns the lexeme that stands for a column's value. No word has a colon in it, and none is the beginning of
+// this one: a word that may go on would find it, and a phrase that ends in such a word would find nothing beside it, for it has
+// no position.
 func ColumnLexeme(column, value string) string {
-	return column + ":" + cutBytes(strings.ToLower(value), maxWordBytes*2)
+	return ":" + column + ":" + cutBytes(strings.ToLower(value), maxWordBytes*2)
 }
 
 // Words calls emit for every word of a text: runs of letters and digits, lower-cased and cut at 64 bytes.

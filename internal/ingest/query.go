@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -15,10 +16,28 @@ const (
 
 // Query is a search over the log: everything in it must be true of an event. The zero Query is true of all.
 type Query struct {
-	// Document is a condition in the syntax of Postgres' tsquery, every lexeme quoted; "" for none.
+	// Document is a condition in the syntax of Postgres' tsquery, every lexeme quoted; "" for none. Parts are what it joins.
 	Document string
+	Parts    []Part
 	// Fields are parameters of the line that must have exactly these values.
 	Fields map[string]string
+	// Attacker is whom the query asks for, if it asks for one; Document says so too.
+	Attacker netip.Addr
+}
+
+// Part is a part of a query's Document. An open one goes on: it stands for every word that begins like its last.
+type Part struct {
+	Document string
+	Open     bool
+}
+
+// Join returns the condition that all parts hold.
+func Join(parts []Part) string {
+	terms := make([]string, len(parts))
+	for i, p := range parts {
+		terms[i] = p.Document
+	}
+	return strings.Join(terms, " & ")
 }
 
 // QueryError says what is wrong with the text of a search, in words that quote nothing of it.
@@ -58,12 +77,54 @@ func ParseQuery(text string) (Query, error) {
 			return Query{}, err
 		}
 	}
-	return Query{Document: strings.Join(b.terms, " & "), Fields: b.fields}, nil
+	return Query{Document: Join(b.parts), Parts: b.parts, Fields: b.fields, Attacker: b.attacker}, nil
+}
+
+// ParseWords reads a search over a text that has no columns: parts as for ParseQuery, all of which are words.
+func ParseWords(text string) (Query, error) {
+	if len(text) > MaxQueryBytes {
+		return Query{}, errQueryLong
+	}
+	parts := splitQuery(strings.ToValidUTF8(text, " "))
+	if len(parts) > maxQueryTerms {
+		return Query{}, errQueryTerms
+	}
+	var b queryBuilder
+	for _, p := range parts {
+		if err := b.words(p, true); err != nil {
+			return Query{}, err
+		}
+	}
+	return Query{Document: Join(b.parts), Parts: b.parts}, nil
+}
+
+// With returns the query narrowed to a value of a column; that of an attacker is an address.
+func (q Query) With(column, value string) Query {
+	if column == ColumnAttacker {
+		ip, _ := netip.ParseAddr(value) // what is none is nobody's
+		q.Attacker = ip.WithZone("").Unmap()
+		value = q.Attacker.String()
+	}
+	q.Parts = append(slices.Clip(q.Parts), Part{Document: quoteLexeme(ColumnLexeme(column, value))})
+	q.Document = Join(q.Parts)
+	return q
+}
+
+// RepeatsSecret reports whether the query asks for a field that a viewer does not see of an event that carries a secret:
+// finding the event would tell what is in it.
+func (q Query) RepeatsSecret() bool {
+	for k := range q.Fields {
+		if !Shown(k, true) {
+			return true
+		}
+	}
+	return false
 }
 
 type queryBuilder struct {
-	terms  []string
-	fields map[string]string
+	parts    []Part
+	fields   map[string]string
+	attacker netip.Addr
 }
 
 func (b *queryBuilder) add(part string) error {
@@ -77,9 +138,10 @@ func (b *queryBuilder) add(part string) error {
 			if err != nil {
 				return errQueryIP
 			}
-			value = ip.WithZone("").Unmap().String()
+			b.attacker = ip.WithZone("").Unmap()
+			value = b.attacker.String()
 		}
-		b.terms = append(b.terms, quoteLexeme(ColumnLexeme(column, value)))
+		b.parts = append(b.parts, Part{Document: quoteLexeme(ColumnLexeme(column, value))})
 		return nil
 	}
 	if SecretField(key) {
@@ -106,7 +168,7 @@ func (b *queryBuilder) words(text string, open bool) error {
 	if len(words) > 1 {
 		phrase = "(" + phrase + ")"
 	}
-	b.terms = append(b.terms, phrase)
+	b.parts = append(b.parts, Part{Document: phrase, Open: open})
 	return nil
 }
 

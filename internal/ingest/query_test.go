@@ -1,6 +1,7 @@
 package ingest_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -21,10 +22,10 @@ func TestParseQuery(t *testing.T) {
 		{"/etc/passwd", "('etc' <-> 'passwd':*)", nil},
 		{`"uname -a" wget`, "('uname' <-> 'a':*) & 'wget':*", nil},
 		{`uname "-a`, "'uname':* & 'a':*", nil},
-		{"service:ssh event:auth_attempt", "'service:ssh' & 'event:auth_attempt'", nil},
-		{"attacker-ip:192.0.2.7 ip:2001:DB8::1", "'attacker:192.0.2.7' & 'attacker:2001:db8::1'", nil},
-		{"ip:::ffff:192.0.2.7", "'attacker:192.0.2.7'", nil},
-		{"decky:o'neil\\", `'decky:o''neil\\'`, nil},
+		{"service:ssh event:auth_attempt", "':service:ssh' & ':event:auth_attempt'", nil},
+		{"attacker-ip:192.0.2.7 ip:2001:DB8::1", "':attacker:192.0.2.7' & ':attacker:2001:db8::1'", nil},
+		{"ip:::ffff:192.0.2.7", "':attacker:192.0.2.7'", nil},
+		{"decky:o'neil\\", `':decky:o''neil\\'`, nil},
 		{"username:root", "'root'", map[string]string{"username": "root"}},
 		{`path:"/a b"`, "('a' <-> 'b')", map[string]string{"path": "/a b"}},
 		{"pwd:/", "", map[string]string{"pwd": "/"}},
@@ -49,6 +50,46 @@ func TestParseQuery(t *testing.T) {
 		_, err := ingest.ParseQuery(bad)
 		var refused ingest.QueryError
 		require.ErrorAs(t, err, &refused, bad)
+	}
+}
+
+func TestParseWords(t *testing.T) {
+	t.Parallel()
+	for text, document := range map[string]string{
+		"": "", "wget http://x/y": "'wget':* & ('http' <-> 'x' <-> 'y':*)", "service:ssh": "('service' <-> 'ssh':*)",
+		`"rm -rf" secret_b64:x`: "('rm' <-> 'rf':*) & ('secret' <-> 'b64' <-> 'x':*)",
+	} {
+		q, err := ingest.ParseWords(text)
+		require.NoError(t, err)
+		require.Equal(t, document, q.Document, text)
+		require.Empty(t, q.Fields)
+	}
+	for _, bad := range []string{strings.Repeat("a", ingest.MaxQueryBytes+1), strings.Repeat("a ", 40), "--"} {
+		_, err := ingest.ParseWords(bad)
+		var refused ingest.QueryError
+		require.ErrorAs(t, err, &refused, bad)
+	}
+}
+
+func TestQuery_With(t *testing.T) {
+	t.Parallel()
+	q, err := ingest.ParseQuery("curl username:root")
+	require.NoError(t, err)
+	n := q.With(ingest.ColumnService, "SSH").With(ingest.ColumnAttacker, "::ffff:192.0.2.7").With(ingest.ColumnDecky, "o'neil")
+	require.Equal(t, "'curl':* & 'root' & ':service:ssh' & ':attacker:192.0.2.7' & ':decky:o''neil'", n.Document)
+	require.Equal(t, netip.MustParseAddr("192.0.2.7"), n.Attacker)
+	require.Equal(t, []ingest.Part{{"'curl':*", true}, {"'root'", false}}, n.Parts[:2])
+	require.Len(t, q.Parts, 2)
+	require.False(t, q.Attacker.IsValid())
+	require.Equal(t, "':type:x'", ingest.Query{}.With("type", "x").Document)
+}
+
+func TestQuery_RepeatsSecret(t *testing.T) {
+	t.Parallel()
+	for text, repeats := range map[string]bool{"body:x": true, "body": false, "username:root": false, "headers:{}x command:ls": true} {
+		q, err := ingest.ParseQuery(text)
+		require.NoError(t, err)
+		require.Equal(t, repeats, q.RepeatsSecret(), text)
 	}
 }
 
@@ -81,7 +122,7 @@ func TestDocument_HoldsNoSecret(t *testing.T) {
 	t.Parallel()
 	e := eventOf(t, `<134>1 2026-01-02T03:04:05Z web-01 http - request [relay@55555 boot="b" n="1" src_ip="192.0.2.7" method="POST" path="/login.php" user_agent="curl/8" principal="bob" secret_printable="hunter2" secret_b64="aHVudGVyMg==" body="log=bob&pwd=hunter2" headers="{}"] POST hunter2`)
 	got := texts(ingest.Document(&e))
-	require.Subset(t, got, []string{"bob", "post", "login", "php", "curl", "event:request", "attacker:192.0.2.7"})
+	require.Subset(t, got, []string{"bob", "post", "login", "php", "curl", ":event:request", ":attacker:192.0.2.7"})
 	require.NotContains(t, got, "hunter2")
 
 	e = eventOf(t, `<134>1 2026-01-02T03:04:05Z web-01 http - request [relay@55555 boot="b" n="2" src_ip="192.0.2.7" body="q=hunter2"] hello`)
