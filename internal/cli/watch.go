@@ -28,22 +28,37 @@ meanwhile is told then; when that is not possible, the state as it is comes agai
 In JSON, one line is the data of one event: first a snapshot, then events {topic, type, ts, payload}.`
 
 // watchCommand returns a command that follows the stream of path until it is interrupted.
-func (a *app) watchCommand(c *cobra.Command, path func(args []string) string, snapshot func(data []byte) string) *cobra.Command {
+func (a *app) watchCommand(c *cobra.Command, path streamPath, snapshot func(data []byte) string) *cobra.Command {
 	w := watch{app: a, snapshot: snapshot}
 	c.Long = c.Short + ".\n\n" + watchHelp
-	c.RunE = func(c *cobra.Command, args []string) error { return w.run(c, path(args)) }
+	c.RunE = func(c *cobra.Command, args []string) error { return w.run(c, path, args) }
 	a.timeoutFlag(c, "stop after this long (default: never); an error if --count is not reached")
 	c.PersistentFlags().Lookup("timeout").DefValue = "0s" // in the help only; see limit
 	c.Flags().IntVar(&w.count, "count", 0, "stop after this many lines (default: never)")
 	return c
 }
 
+// streamPath finds the stream that the arguments of a command mean.
+type streamPath func(ctx context.Context, s *session, args []string) (string, error)
+
 func (a *app) deckiesWatchCommand() *cobra.Command {
 	return a.watchCommand(&cobra.Command{
 		Use:   "watch",
 		Short: "Follow what happens to the deckies of the fleet",
 		Args:  cobra.NoArgs,
-	}, func([]string) string { return "/deckies/events" }, fleetSnapshot)
+	}, func(context.Context, *session, []string) (string, error) { return "/deckies/events", nil }, fleetSnapshot)
+}
+
+func (a *app) topologiesWatchCommand() *cobra.Command {
+	return a.watchCommand(&cobra.Command{
+		Use:               "watch TOPOLOGY",
+		Short:             "Follow what happens to a topology and its deckies",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeTopologies(),
+	}, func(ctx context.Context, s *session, args []string) (string, error) {
+		id, err := s.topologyID(ctx, args[0])
+		return topologyPath(id) + "/events", err
+	}, topologySnapshot)
 }
 
 func fleetSnapshot(data []byte) string {
@@ -57,11 +72,38 @@ func fleetSnapshot(data []byte) string {
 	return fmt.Sprintf("%d deckies, %d operations under way", v.Deckies, v.InFlight)
 }
 
-func (w *watch) run(c *cobra.Command, path string) error {
+func topologySnapshot(data []byte) string {
+	var v struct {
+		Status   string `json:"status"`
+		Version  int64  `json:"version"`
+		InFlight []struct {
+			Op    string `json:"op"`
+			State string `json:"state"`
+		} `json:"in_flight"`
+	}
+	if json.Unmarshal(data, &v) != nil {
+		return Clean(string(data))
+	}
+	edits := make([]string, len(v.InFlight))
+	for i, e := range v.InFlight {
+		edits[i] = e.Op + " " + e.State
+	}
+	line := fmt.Sprintf("%s, version %d, %d edits under way", cell(v.Status), v.Version, len(edits))
+	if len(edits) > 0 {
+		line += ": " + cell(joined(edits))
+	}
+	return line
+}
+
+func (w *watch) run(c *cobra.Command, find streamPath, args []string) error {
 	if w.count < 0 {
 		return usagef("--count must not be negative")
 	}
 	s, err := w.app.session(c)
+	if err != nil {
+		return err
+	}
+	path, err := find(c.Context(), s, args)
 	if err != nil {
 		return err
 	}
