@@ -42,6 +42,11 @@ func (f *Filter) Reset() string {
 	return f.out.String()
 }
 
+// HardReset ends what output that was not rewritten may have left a terminal in: a string, a character set, and the modes of
+// keyboard, mouse and pasting. A title or the clipboard it does not bring back.
+const HardReset = "\x18\x1b[!p\x0f\x1b(B\x1b>\x1b[>4m\x1b[=0u" +
+	"\x1b[?1;5;6;9;66;1000;1001;1002;1003;1004;1005;1006;1007;1015;1016;2004;2026l"
+
 func (f *Filter) print(r rune) { f.out.WriteRune(r) }
 
 func (f *Filter) control(b byte) {
