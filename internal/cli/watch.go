@@ -107,7 +107,7 @@ func (w *watch) run(c *cobra.Command, find streamPath, args []string) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := w.limit(c)
+	ctx, cancel := w.app.openEnded(c)
 	defer cancel()
 	w.seen = 0
 	st := stream{
@@ -118,23 +118,7 @@ func (w *watch) run(c *cobra.Command, find streamPath, args []string) error {
 	if err := st.each(ctx, w.print); err != nil && !errors.Is(err, errEnough) {
 		return s.refused(err)
 	}
-	return w.shortfall(c.Context())
-}
-
-// limit applies --timeout only when it was given: watching has no end of its own.
-func (w *watch) limit(c *cobra.Command) (context.Context, context.CancelFunc) {
-	if c.Flags().Changed("timeout") {
-		return context.WithTimeout(c.Context(), w.app.flags.timeout)
-	}
-	return context.WithCancel(c.Context())
-}
-
-// shortfall is an error when fewer lines came than asked for.
-func (w *watch) shortfall(ctx context.Context) error {
-	if w.count == 0 || w.seen >= w.count || ctx.Err() != nil {
-		return nil
-	}
-	return fmt.Errorf("%d of %d events came in %s", w.seen, w.count, w.app.flags.timeout)
+	return w.app.shortfall(c.Context(), w.seen, w.count)
 }
 
 func (w *watch) print(e sse.Event) error {
@@ -146,7 +130,7 @@ func (w *watch) print(e sse.Event) error {
 	case w.app.format() == outputJSON:
 		err = w.app.writeBody([]byte(e.Data))
 	default:
-		err = writeLines(w.app.env.Stdout, w.clip(w.line(e)))
+		err = writeLines(w.app.env.Stdout, w.app.clipLine(w.line(e)))
 	}
 	w.seen++
 	if err == nil && w.seen == w.count {
@@ -155,10 +139,11 @@ func (w *watch) print(e sse.Event) error {
 	return err
 }
 
-func (w *watch) clip(line string) string {
+// clipLine cuts a cleaned line to what a person can see of it.
+func (a *app) clipLine(line string) string {
 	width := maxCellRunes
-	if w.app.env.isTerminal(w.app.env.Stdout) {
-		width = w.app.env.width(w.app.env.Stdout)
+	if a.env.isTerminal(a.env.Stdout) {
+		width = a.env.width(a.env.Stdout)
 	}
 	return clip(line, width)
 }

@@ -151,7 +151,7 @@ const labSnapshot = `{"topology_id":"` + labID + `","status":"active","version":
 func TestWatch_ATopologyIsFoundByItsName(t *testing.T) {
 	t.Parallel()
 	api := newLab(t)
-	turn := 0
+	turn, lastID := 0, ""
 	api.on("GET "+atLab+"/events", func(w http.ResponseWriter, r *http.Request) {
 		turn++
 		w.Header().Set("Content-Type", "text/event-stream")
@@ -159,7 +159,7 @@ func TestWatch_ATopologyIsFoundByItsName(t *testing.T) {
 			_, _ = io.WriteString(w, sseFrame("a-1-a", "snapshot", labSnapshot))
 			return
 		}
-		require.Equal(t, "a-1-a", r.Header.Get("Last-Event-ID"))
+		lastID = r.Header.Get("Last-Event-ID")
 		_, _ = io.WriteString(w, sseFrame("a-2-a", "mutation.applied",
 			`{"topic":"topology.`+labID+`.mutation.applied","type":"mutation.applied","ts":1767323045.5,"payload":{"op":"add_lan","name":"\u001b[2J"}}`))
 	})
@@ -169,6 +169,7 @@ func TestWatch_ATopologyIsFoundByItsName(t *testing.T) {
 	require.Equal(t, "now           active, version 7, 2 edits under way: add_lan pending, remove_decky applying\n"+
 		"03:04:05.500  mutation.applied  "+labID+`  {"op":"add_lan","name":"\u001b[2J"}`+"\n", out)
 	require.Contains(t, errOut, "the connection is back")
+	require.Equal(t, "a-1-a", lastID)
 
 	turn = 0
 	out, _, err = b.run("topologies", "watch", labID, "--count", "1")
