@@ -64,6 +64,8 @@ type Deps struct {
 	ComposeTopology func(context.Context, topology.Topology, topology.Graph) ([]byte, error)
 	// Pool is where decky addresses come from; a wished address outside is refused at the door. Zero leaves that to the lane.
 	Pool decky.Pool
+	// ArtifactsRoot is where decoys keep recordings and captured files; "" means they are not to be had here.
+	ArtifactsRoot string
 	// Events is where live events come from. Without it event streams hold a snapshot and signs of life only.
 	Events EventLog
 	// Stopping is closed when the process is about to end: event streams end then. Nil means never.
@@ -105,7 +107,10 @@ type server struct {
 	api    huma.API
 	// endless holds the routes, as templates, whose answers have no end.
 	endless map[string]bool
-	streams prometheus.Gauge
+	// downloads holds the routes of lists, which can be asked for as a whole; downloading holds those that are.
+	downloads   map[string]bool
+	downloading chan struct{}
+	streams     prometheus.Gauge
 }
 
 // New returns the router of the whole HTTP surface. It starts nothing; serving it and ending that is the caller's.
@@ -121,7 +126,8 @@ func build(deps Deps, opts Options) (*gin.Engine, *server) {
 	if deps.Metrics == nil {
 		deps.Metrics = prometheus.NewRegistry()
 	}
-	s := &server{deps: deps, opts: opts, signer: auth.NewSigner(deps.Key, opts.TokenLife), endless: map[string]bool{}}
+	s := &server{deps: deps, opts: opts, signer: auth.NewSigner(deps.Key, opts.TokenLife), endless: map[string]bool{}, downloads: map[string]bool{}}
+	s.downloading = make(chan struct{}, maxDownloads)
 	engine := gin.New()
 	if err := engine.SetTrustedProxies(nil); err != nil {
 		panic(err) // none is always valid
@@ -144,6 +150,14 @@ func build(deps Deps, opts Options) (*gin.Engine, *server) {
 	s.registerRevisions()
 	s.registerTopologies()
 	s.registerOperations()
+	s.registerEvents()
+	s.registerAttackers()
+	s.registerSessions()
+	s.registerBounties()
+	s.registerCredentials()
+	s.registerReuse()
+	s.registerArtifacts()
+	s.registerIngest()
 	s.registerStatus()
 	s.registerStreams()
 	s.serveDocument(group)

@@ -43,7 +43,7 @@ func (s *server) observe(m httpMetrics) gin.HandlerFunc {
 		c.Next()
 		took, method, route := time.Since(start), methodLabel(c.Request.Method), routeLabel(c)
 		m.requests.WithLabelValues(method, route, strconv.Itoa(c.Writer.Status())).Inc()
-		if !s.endless[route] {
+		if !s.endless[route] && !s.downloaded(c) {
 			m.seconds.WithLabelValues(method, route).Observe(took.Seconds())
 		}
 		s.deps.Log.InfoContext(c.Request.Context(), "request served", "method", method, "route", route,
@@ -117,12 +117,21 @@ func securityHeaders(c *gin.Context) {
 }
 
 func (s *server) deadline(c *gin.Context) {
-	if !s.endless[c.FullPath()] {
+	if s.downloads[c.FullPath()] {
+		c.Set(acceptKey, c.GetHeader("Accept"))
+	}
+	// Downloads have a limit of their own.
+	if !s.endless[c.FullPath()] && !s.downloaded(c) {
 		ctx, cancel := context.WithTimeout(c.Request.Context(), requestLimit)
 		defer cancel()
 		c.Request = c.Request.WithContext(ctx)
 	}
-	// We answer in JSON whatever is asked for.
+	// Huma answers in JSON whatever is asked for.
 	c.Request.Header.Del("Accept")
 	c.Next()
+}
+
+// downloaded reports whether a whole list is wanted.
+func (s *server) downloaded(c *gin.Context) bool {
+	return s.downloads[c.FullPath()] && formatOf(c) != formatJSON
 }

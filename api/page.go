@@ -26,7 +26,7 @@ func newPage[T any](items []T, limit int, key func(T) string) Page[T] {
 		return Page[T]{Items: items}
 	}
 	items = items[:limit]
-	next := base64.RawURLEncoding.EncodeToString([]byte(key(items[limit-1])))
+	next := encodeCursor(key(items[limit-1]))
 	return Page[T]{Items: items, NextCursor: &next}
 }
 

@@ -23,6 +23,85 @@ type ApiToken struct {
 	LastUsedAt *time.Time
 }
 
+type Artifact struct {
+	ID         uuid.UUID
+	Key        []byte
+	Kind       string
+	DeckyKey   string
+	DeckyName  string
+	Service    string
+	Folder     string
+	StoredAs   *string
+	Sha256     string
+	Size       *int64
+	OrigPath   string
+	Session    string
+	AttackerID uuid.UUID
+	AttackerIP netip.Addr
+	Time       time.Time
+	ReceivedAt time.Time
+	RemovedAt  *time.Time
+}
+
+type Attacker struct {
+	ID              uuid.UUID
+	IP              netip.Addr
+	FirstSeen       time.Time
+	LastSeen        time.Time
+	ObservedAt      time.Time
+	UpdatedAt       time.Time
+	EventCount      int64
+	Services        []string
+	Interacted      []string
+	Scanned         []string
+	VictimDomains   []string
+	Deckies         []string
+	DeckyCount      *int32
+	SessionCount    int64
+	CommandCount    int64
+	BountyCount     int64
+	CredentialCount int64
+}
+
+type Credential struct {
+	ID              uuid.UUID
+	Key             []byte
+	DeckyKey        string
+	DeckyName       string
+	Service         string
+	AttackerID      uuid.UUID
+	AttackerIP      netip.Addr
+	Principal       string
+	SecretKind      string
+	SecretSha256    string
+	SecretPrintable string
+	SecretB64       string
+	Outcome         string
+	AttemptCount    int64
+	FirstSeen       time.Time
+	LastSeen        time.Time
+	ReceivedAt      time.Time
+}
+
+type CredentialReuse struct {
+	ID              uuid.UUID
+	SecretSha256    string
+	SecretKind      string
+	Principal       string
+	SecretPrintable string
+	SecretB64       string
+	AttackerIDs     []uuid.UUID
+	AttackerIPs     []netip.Addr
+	Deckies         []string
+	Services        []string
+	Targets         []string
+	TargetCount     *int32
+	AttemptCount    int64
+	FirstSeen       time.Time
+	LastSeen        time.Time
+	UpdatedAt       time.Time
+}
+
 type Decky struct {
 	ID             uuid.UUID
 	Scope          string
@@ -66,6 +145,12 @@ type DeckyRevision struct {
 	CreatedAt   time.Time
 	ActivatedAt *time.Time
 	ClosedAt    *time.Time
+}
+
+type IngestSequence struct {
+	DeckyID  uuid.UUID
+	Service  string
+	Sequence json.RawMessage
 }
 
 type Installation struct {
@@ -167,6 +252,29 @@ type RoleInstance struct {
 	StartedAt time.Time
 	SeenAt    time.Time
 	StoppedAt *time.Time
+}
+
+type Session struct {
+	ID                 uuid.UUID
+	DeckyKey           string
+	Session            string
+	DeckyName          string
+	DeckyID            *uuid.UUID
+	TopologyID         *uuid.UUID
+	Sensor             string
+	Service            string
+	AttackerID         uuid.UUID
+	AttackerIP         netip.Addr
+	StartedAt          time.Time
+	LastSeen           time.Time
+	EndedAt            *time.Time
+	Commands           int32
+	Recorded           bool
+	Boot               string
+	Line               int64
+	Opened             bool
+	ReceivedAt         time.Time
+	RecordingRemovedAt *time.Time
 }
 
 type SseTicket struct {

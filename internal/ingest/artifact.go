@@ -11,6 +11,9 @@ var (
 	sha256Pattern = regexp.MustCompile(`\A[a-f0-9]{64}\z`)
 )
 
+// ValidStoredAs reports whether a name is one that decoys keep artifacts under: a plain file name of harmless characters.
+func ValidStoredAs(name string) bool { return storedPattern.MatchString(name) }
+
 // artifact is rules 17 and 18. A name that could not be opened later makes neither bounty nor artifact. What a foreign sensor
 // has kept is known by its checksum.
 func (e *extraction) artifact() {
@@ -51,4 +54,13 @@ func (e *extraction) artifact() {
 	}
 	e.Artifact = &a
 	e.bounty(BountyArtifact, string(kind), p)
+}
+
+// Key is equal for two sightings of the same artifact: of ours by the name it is kept under, of a foreign sensor's by session
+// and checksum.
+func (a *Artifact) Key(src Source) Hash {
+	if src.Imported() {
+		return keyOf(src.DeckyKey, a.Session, a.SHA256)
+	}
+	return keyOf(src.DeckyKey, a.Folder, a.StoredAs)
 }

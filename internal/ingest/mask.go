@@ -12,6 +12,9 @@ var (
 	beside     = []string{"args", "body", "cmd", "command", "data", "headers", "input", "line", "query", "salt", "sql"}
 )
 
+// SecretFields returns the names of the fields that hold a captured secret, sorted.
+func SecretFields() []string { return slices.Sorted(slices.Values(secretKeys)) }
+
 // SecretField reports whether a field of that name holds a captured secret, whatever the event.
 func SecretField(key string) bool { return slices.Contains(secretKeys, key) }
 

@@ -61,6 +61,45 @@ func ParseQuery(text string) (Query, error) {
 	return Query{Document: strings.Join(b.terms, " & "), Fields: b.fields}, nil
 }
 
+// ParseWords reads a search over a text that has no columns: parts as for ParseQuery, all of which are words.
+func ParseWords(text string) (Query, error) {
+	if len(text) > MaxQueryBytes {
+		return Query{}, errQueryLong
+	}
+	parts := splitQuery(strings.ToValidUTF8(text, " "))
+	if len(parts) > maxQueryTerms {
+		return Query{}, errQueryTerms
+	}
+	var b queryBuilder
+	for _, p := range parts {
+		if err := b.words(p, true); err != nil {
+			return Query{}, err
+		}
+	}
+	return Query{Document: strings.Join(b.terms, " & ")}, nil
+}
+
+// With returns the query narrowed to a value of a column.
+func (q Query) With(column, value string) Query {
+	term := quoteLexeme(ColumnLexeme(column, value))
+	if q.Document != "" {
+		term = q.Document + " & " + term
+	}
+	q.Document = term
+	return q
+}
+
+// RepeatsSecret reports whether the query asks for a field that a viewer does not see of an event that carries a secret:
+// finding the event would tell what is in it.
+func (q Query) RepeatsSecret() bool {
+	for k := range q.Fields {
+		if !Shown(k, true) {
+			return true
+		}
+	}
+	return false
+}
+
 type queryBuilder struct {
 	terms  []string
 	fields map[string]string
