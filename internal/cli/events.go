@@ -15,6 +15,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
+const keyHelp = `key:value in a search asks for decky, service, event, class, session or attacker, or for a field of the line with exactly that
+value. Captured secrets are not searched: credentials --secret is for them.`
+
 func (a *app) eventsCommand() *cobra.Command {
 	var f follow
 	c := a.listCommand(listing{
@@ -22,7 +25,7 @@ func (a *app) eventsCommand() *cobra.Command {
 			Use:     "events [SEARCH...]",
 			Aliases: []string{"event"},
 			Short:   "List what decoys reported, newest first, and search in it",
-			Long:    "List what decoys reported, newest first, and search in it.\n\n" + followHelp,
+			Long:    "List what decoys reported, newest first, and search in it.\n\n" + keyHelp + "\n\n" + followHelp,
 			Example: "  decnet events wget --from 24h\n  decnet events 'cmd:\"uname -a\"' --service ssh\n  decnet events --follow --decky web-01",
 		},
 		path:   "/events",

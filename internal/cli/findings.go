@@ -19,7 +19,7 @@ func (a *app) bountiesCommand() *cobra.Command {
 		path:  "/bounties",
 		times: "when it was found first",
 		filters: []filter{
-			{name: "type", usage: "only fingerprint, ip_leak, artifact and so on"},
+			{name: "type", usage: "only fingerprint, ip_leak, artifact or probe_relay", choices: []string{"fingerprint", "ip_leak", "artifact", "probe_relay"}},
 			{name: "kind", usage: "only this kind of fingerprint or artifact"},
 			attackerFilter, deckyFilter, serviceFilter,
 		},

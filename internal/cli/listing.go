@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/url"
@@ -36,7 +37,7 @@ type filter struct {
 func (f filter) parameter() string { return strings.ReplaceAll(f.name, "-", "_") }
 
 var (
-	deckyFilter    = filter{name: "decky", usage: "only on this decky"}
+	deckyFilter    = filter{name: "decky", usage: "only on this decky, by its key; import:SENSOR for imports"}
 	serviceFilter  = filter{name: "service", usage: "only on this service"}
 	attackerFilter = filter{name: "attacker", usage: "only of this attacker, an id or an address"}
 )
@@ -50,9 +51,9 @@ type query struct {
 	export
 }
 
-const searchHelp = `The SEARCH is made of all arguments, and everything in it must be true of what is listed. key:value asks for decky, service,
-event, class, session or attacker, or for a field of the line with exactly that value; other words are found where they follow each
-other in the line, the last of which may go on. Double quotes keep spaces together; the shell takes those that are not quoted once more.`
+const searchHelp = `The SEARCH is made of all arguments, and everything in it must be true of what is listed. Words are found where they follow each
+other in the text, the last of which may go on. Double quotes keep spaces together; the shell takes those that are not quoted once
+more.`
 
 // instead is what a command may do instead of listing. It reports whether it did.
 type instead func(s *session, q *query, values url.Values) (bool, error)
@@ -195,14 +196,70 @@ func (s *session) exports(q *query, values url.Values) error {
 	if q.format == "ndjson" {
 		escape = escapeJSON
 	}
+	rows := &rowReader{csv: q.format == "csv"}
 	k := call{method: http.MethodGet, path: q.path + "?" + values.Encode(), accept: kinds[q.format]}
 	_, err := s.save(ctx, k, saving{
-		name: q.file, force: q.force, screen: func(w io.Writer) io.Writer { return &lineCleaner{w: w, escape: escape} },
-	})
+		name: q.file, force: q.force, screen: func(w io.Writer) io.Writer { return &lineCleaner{w: w, escape: escape} }, check: rows.failure,
+	}, rows)
 	if err != nil {
 		return s.refused(late(ctx, err))
 	}
+	if limit := cmp.Or(q.maxRows, defaultMaxRows); rows.count() >= limit {
+		s.note("these are the first %d; there may be more, see --max-rows", limit)
+	}
 	return nil
+}
+
+// defaultMaxRows is what the API takes for max_rows.
+const defaultMaxRows = 100_000
+
+// rowReader looks at an export that passes: how many rows it has, and whether it ends in an error, as one in ndjson may.
+type rowReader struct {
+	csv    bool
+	quoted bool
+	lines  int
+	last   []byte // line of ndjson, as far as it may be an error
+}
+
+func (r *rowReader) Write(p []byte) (int, error) {
+	for _, b := range p {
+		switch {
+		case b == '"' && r.csv:
+			r.quoted = !r.quoted
+		case b == '\n' && !r.quoted:
+			r.lines++
+		}
+		switch {
+		case r.csv:
+		case len(r.last) > 0 && r.last[len(r.last)-1] == '\n':
+			r.last = append(r.last[:0], b)
+		case len(r.last) < maxInputBytes:
+			r.last = append(r.last, b)
+		}
+	}
+	return len(p), nil
+}
+
+func (r *rowReader) count() int {
+	if r.csv {
+		return r.lines - 1
+	}
+	return r.lines
+}
+
+// failure returns the error in the last line.
+func (r *rowReader) failure() error {
+	var line struct {
+		Error json.RawMessage `json:"error"`
+	}
+	if r.csv || json.Unmarshal(r.last, &line) != nil || line.Error == nil {
+		return nil
+	}
+	var status struct {
+		Status int `json:"status"`
+	}
+	_ = json.Unmarshal(line.Error, &status) // without it, none is told
+	return newProblem(reply{status: status.Status, body: line.Error})
 }
 
 // lineCleaner makes lines of text fit for a terminal; line breaks stay.

@@ -341,6 +341,29 @@ func TestExport_WhatFailsLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestExport_ACutOneSaysSo(t *testing.T) {
+	t.Parallel()
+	api := newAPI(t)
+	api.answer("GET /events", 200, `{"id":"1"}`+"\n"+`{"error":`+problem("database_unavailable", 503, "not now\x1b")+"}\n")
+	api.answer("GET /commands", 200, "{\"id\":\"1\",\"error\":null}\n{\"id\":\"2\"}\n")
+	api.answer("GET /bounties", 200, "id,msg\n1,\"a\n\"\"b\"\n2,x\n")
+	b := setup(t, api)
+	file := filepath.Join(b.dir, "out")
+	_, errOut, err := b.run("events", "--format", "ndjson", "--output", file)
+	require.ErrorContains(t, err, `database_unavailable: not now\x1b (HTTP 503`)
+	require.NoFileExists(t, file)
+	require.Empty(t, errOut)
+
+	for _, line := range []string{"commands --format ndjson", "bounties --format csv"} {
+		_, errOut, err = b.run(append(strings.Fields(line), "--max-rows", "2")...)
+		require.NoError(t, err)
+		require.Equal(t, "these are the first 2; there may be more, see --max-rows\n", errOut)
+		_, errOut, err = b.run(append(strings.Fields(line), "--max-rows", "3")...)
+		require.NoError(t, err)
+		require.Empty(t, errOut)
+	}
+}
+
 func TestExport_MistakesOnTheCommandLine(t *testing.T) {
 	t.Parallel()
 	b := setup(t, newAPI(t))
