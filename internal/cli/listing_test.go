@@ -398,3 +398,25 @@ func TestExport_MistakesOnTheCommandLine(t *testing.T) {
 		require.ErrorContains(t, err, text, line)
 	}
 }
+
+func FuzzExport(f *testing.F) {
+	f.Add([]byte("id,msg\n1,\"\x1b[2J\n\"\r\n"), 4, true)
+	f.Add([]byte("{\"a\":\"\u202e漢\"}\n{\"error\":{\"status\":503}}\n"), 8, false)
+	f.Add([]byte("\xe6\xbc"), 1, false)
+	f.Fuzz(func(t *testing.T, content []byte, at int, csv bool) {
+		at = max(0, min(at, len(content)))
+		var out strings.Builder
+		w := cli.CleanLines(&out, csv)
+		for _, piece := range [][]byte{content[:at], content[at:]} {
+			n, err := w.Write(piece)
+			require.NoError(t, err)
+			require.Len(t, piece, n)
+		}
+		requireHarmless(t, out.String())
+
+		rows, failure := cli.RowsOf(csv, content[:at], content[at:])
+		whole, wholeFailure := cli.RowsOf(csv, content)
+		require.Equal(t, whole, rows)
+		require.Equal(t, wholeFailure, failure)
+	})
+}
