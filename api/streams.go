@@ -51,6 +51,7 @@ type FleetSnapshotBody struct {
 type TopologySnapshotBody struct {
 	TopologyID string             `json:"topology_id"`
 	Status     string             `json:"status"`
+	Version    int64              `json:"version"`
 	InFlight   []TopologyEditBody `json:"in_flight" nullable:"false" doc:"Edits that have not ended: first those that are pending, then those being applied"`
 }
 
@@ -191,7 +192,7 @@ func (s *server) topologySnapshot(ctx context.Context, id uuid.UUID) (TopologySn
 	if err != nil {
 		return TopologySnapshotBody{}, err
 	}
-	body := TopologySnapshotBody{TopologyID: t.ID.String(), Status: string(t.Status), InFlight: []TopologyEditBody{}}
+	body := TopologySnapshotBody{TopologyID: t.ID.String(), Status: string(t.Status), Version: t.Version, InFlight: []TopologyEditBody{}}
 	for _, state := range []string{editPending, editApplying} {
 		ops, err := s.deps.Store.Edits(ctx, id, editStates[state], 0, maxInFlight)
 		if err != nil {

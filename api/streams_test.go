@@ -103,7 +103,7 @@ func TestStream_TopologyEventsOnly(t *testing.T) {
 	l := setupLive(t)
 	s := l.open(t, ask{as: auth.Viewer, path: "/topologies/" + topologyID + "/events"})
 	snapshot := s.next()
-	require.JSONEq(t, `{"topology_id":"`+topologyID+`","status":"pending","in_flight":[]}`, snapshot.Data)
+	require.JSONEq(t, `{"topology_id":"`+topologyID+`","status":"pending","version":1,"in_flight":[]}`, snapshot.Data)
 	other := uuid.NewString()
 	l.publish(t, "decky.web1.service_added", nil) // a fleet decky of the same name
 	l.publish(t, "decky.web1.service_added", map[string]any{"topology_id": other})

@@ -80,8 +80,7 @@ func (e Env) lookup(name string) string {
 	return value
 }
 
-// Commands returns the operator commands (login, logout, deckies, topologies, services, archetypes, operations, bus, status, doctor), to be added to the
-// root. They print results on Stdout and everything else on Stderr, and return their errors unprinted: the caller
+// Commands returns the operator commands, from login to doctor, to be added to the root. They print results on Stdout and everything else on Stderr, and return their errors unprinted: the caller
 // prints the error, which is safe for a terminal and may have several lines, and exits with [ExitCode]. Cancelling
 // the context (Ctrl-C) stops waiting, never the operation waited for. One set serves one execution at a time.
 func Commands(env Env) []*cobra.Command {
@@ -89,6 +88,8 @@ func Commands(env Env) []*cobra.Command {
 	commands := []*cobra.Command{
 		a.loginCommand(), a.logoutCommand(), a.deckiesOfTopologies(a.deckiesCommand()), a.topologiesCommand(),
 		a.servicesCommand(), a.archetypesCommand(), a.operationsCommand(),
+		a.eventsCommand(), a.attackersCommand(), a.sessionsCommand(), a.capturedCommandsCommand(), a.bountiesCommand(),
+		a.capturedCredentialsCommand(), a.reuseCommand(), a.artifactsCommand(), a.ingestStatusCommand(),
 		a.busCommand(), a.statusCommand(), a.doctorCommand(),
 	}
 	for _, c := range commands {
@@ -121,6 +122,7 @@ type flags struct {
 	natsURL   string
 	topology  string
 	output    outputFormat
+	file      string // of --output where it may name one
 	timeout   time.Duration
 	wait      bool
 	noWait    bool
@@ -186,6 +188,40 @@ func (o *outputFormat) Set(s string) error {
 		return nil
 	}
 	return errors.New("must be json or table")
+}
+
+// outputTo is the --output of commands that can write a file.
+type outputTo struct{ *flags }
+
+// String returns what was given.
+func (o outputTo) String() string {
+	if o.flags == nil {
+		return ""
+	}
+	return o.file + string(o.output)
+}
+
+// Type returns the word that stands for the value in usage texts.
+func (o outputTo) Type() string { return "format|file" }
+
+// Set takes json and table for formats and everything else for the name of a file.
+func (o outputTo) Set(s string) error {
+	if o.output.Set(s) != nil {
+		o.file = s
+	}
+	return nil
+}
+
+// fileFlag lets --output name a file as well.
+func (a *app) fileFlag(c *cobra.Command, usage string) {
+	c.Flags().VarP(outputTo{&a.flags}, "output", "o", usage)
+}
+
+// takeFile returns the file that --output names, "" for none.
+func (a *app) takeFile() string {
+	name := a.flags.file
+	a.flags.file = ""
+	return name
 }
 
 func (a *app) format() outputFormat {

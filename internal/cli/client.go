@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,6 +52,7 @@ type call struct {
 	body   []byte
 	key    string // Idempotency-Key
 	prefer string
+	accept string // media types, "" for JSON
 }
 
 // reply is an answer of any status.
@@ -100,7 +102,7 @@ func (c *client) request(ctx context.Context, k call) (*http.Request, error) {
 	if err != nil {
 		return nil, Usage(err)
 	}
-	req.Header.Set("Accept", "application/json, application/problem+json")
+	req.Header.Set("Accept", cmp.Or(k.accept, "application/json")+", application/problem+json")
 	req.Header.Set("User-Agent", "decnet-cli")
 	for name, value := range map[string]string{"Idempotency-Key": k.key, "Prefer": k.prefer} {
 		if value != "" {

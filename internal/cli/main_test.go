@@ -30,7 +30,7 @@ const (
 
 // request is what the API saw of a call.
 type request struct {
-	method, uri, key, prefer, auth, body string
+	method, uri, key, prefer, auth, body, accept string
 }
 
 // fakeAPI answers from a table of handlers and records the calls.
@@ -64,7 +64,7 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	uri := strings.TrimPrefix(r.URL.RequestURI(), "/api/v1")
 	f.mu.Lock()
-	f.calls = append(f.calls, request{r.Method, uri, r.Header.Get("Idempotency-Key"), r.Header.Get("Prefer"), r.Header.Get("Authorization"), string(body)})
+	f.calls = append(f.calls, request{r.Method, uri, r.Header.Get("Idempotency-Key"), r.Header.Get("Prefer"), r.Header.Get("Authorization"), string(body), r.Header.Get("Accept")})
 	h := f.handlers[r.Method+" "+strings.TrimPrefix(r.URL.EscapedPath(), "/api/v1")]
 	f.mu.Unlock()
 	if h == nil {
@@ -153,7 +153,23 @@ type bundle struct {
 	env       []string
 	terminals string // of "in", "out", "err"
 	dir       string
+	written   func(string) // is told of every piece of Stdout
 }
+
+// told tells of what is written.
+type told struct {
+	bytes.Buffer
+	written func(string)
+}
+
+func (w *told) Write(p []byte) (int, error) {
+	if w.written != nil {
+		w.written(string(p))
+	}
+	return w.Buffer.Write(p)
+}
+
+func (w *told) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
 
 func setup(t *testing.T, api *fakeAPI) *bundle {
 	t.Helper()
@@ -168,7 +184,8 @@ func setup(t *testing.T, api *fakeAPI) *bundle {
 // run executes one command line and returns what it printed.
 func (b *bundle) run(args ...string) (stdout, stderr string, err error) {
 	b.t.Helper()
-	var out, errOut bytes.Buffer
+	out := told{written: b.written}
+	var errOut bytes.Buffer
 	stdin := strings.NewReader(b.stdin)
 	passwords := b.passwords
 	env := cli.Env{

@@ -62,6 +62,22 @@ func (a *app) note(format string, args ...any) {
 // hint returns a command line to try, as the operator would write it.
 func (s *session) hint(words string) string { return s.cmd.Root().Name() + " " + words }
 
+// openEnded is the context of what has no end of its own: --timeout applies only when it was given.
+func (a *app) openEnded(c *cobra.Command) (context.Context, context.CancelFunc) {
+	if c.Flags().Changed("timeout") {
+		return context.WithTimeout(c.Context(), a.flags.timeout)
+	}
+	return context.WithCancel(c.Context())
+}
+
+// shortfall is an error when fewer events came than asked for with --count, unless ctx was ended by the operator.
+func (a *app) shortfall(ctx context.Context, seen, count int) error {
+	if count == 0 || seen >= count || ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("%d of %d events came in %s", seen, count, a.flags.timeout)
+}
+
 // late says in words that the time of --timeout is up.
 func late(ctx context.Context, err error) error {
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {

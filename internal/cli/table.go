@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
 )
 
 // writeTable writes rows below a header, without frames. Every cell is cleaned here, whatever it holds.
@@ -24,6 +25,28 @@ func writeTable(w io.Writer, header []string, rows [][]string) error {
 	_, err := io.WriteString(w, t.Render()+"\n")
 	return err
 }
+
+// writeFitted is writeTable for rows that end in long text: on a terminal that is cut so that no line wraps.
+func (a *app) writeFitted(header []string, rows [][]string) error {
+	last := len(header) - 1
+	if a.env.isTerminal(a.env.Stdout) {
+		room := a.env.width(a.env.Stdout)
+		for i := range last {
+			widest := text.StringWidthWithoutEscSequences(header[i])
+			for _, r := range rows {
+				widest = max(widest, text.StringWidthWithoutEscSequences(cell(r[i])))
+			}
+			room -= widest + len("  ")
+		}
+		for _, r := range rows {
+			r[last] = clip(cell(r[last]), max(room, narrowest))
+		}
+	}
+	return writeTable(a.env.Stdout, header, rows)
+}
+
+// narrowest is what is left of long text however little room there is.
+const narrowest = 20
 
 func tableRow(cells []string) table.Row {
 	row := make(table.Row, len(cells))
@@ -47,6 +70,23 @@ func writePairs(w io.Writer, pairs []pair) error {
 			continue
 		}
 		if _, err := fmt.Fprintf(w, "%-*s  %s\n", width, p.name, cell(p.value)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeWhole is writePairs without bounds, for a description that is all there is to see.
+func writeWhole(w io.Writer, pairs []pair) error {
+	width := 0
+	for _, p := range pairs {
+		width = max(width, len([]rune(Clean(p.name))))
+	}
+	for _, p := range pairs {
+		if p.value == "" {
+			continue
+		}
+		if _, err := fmt.Fprintf(w, "%-*s  %s\n", width, Clean(p.name), Clean(p.value)); err != nil {
 			return err
 		}
 	}

@@ -83,7 +83,7 @@ func (t *tail) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := t.limit(c)
+	ctx, cancel := t.app.openEnded(c)
 	defer cancel()
 	b, err := t.connect(ctx, url)
 	if err != nil {
@@ -94,7 +94,7 @@ func (t *tail) run(c *cobra.Command) error {
 	if err := b.Tail(ctx, t.patterns, from, t.print); err != nil && !errors.Is(err, errEnough) {
 		return err
 	}
-	return t.shortfall(c.Context())
+	return t.app.shortfall(c.Context(), t.seen, t.count)
 }
 
 // begin returns the zero time for new events only.
@@ -113,14 +113,6 @@ func (t *tail) begin(now time.Time) (time.Time, error) {
 		return time.Time{}, usagef("--since must be a duration such as 10m or a time such as 2026-01-31T18:00:00Z")
 	}
 	return at, nil
-}
-
-// limit applies --timeout only when it was given: tail has no end of its own.
-func (t *tail) limit(c *cobra.Command) (context.Context, context.CancelFunc) {
-	if c.Flags().Changed("timeout") {
-		return context.WithTimeout(c.Context(), t.app.flags.timeout)
-	}
-	return context.WithCancel(c.Context())
 }
 
 func (t *tail) connect(ctx context.Context, url string) (*bus.Bus, error) {
@@ -142,14 +134,6 @@ func (q quietWriter) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return len(p), nil
-}
-
-// shortfall is an error when fewer events came than asked for.
-func (t *tail) shortfall(ctx context.Context) error {
-	if t.count == 0 || t.seen >= t.count || ctx.Err() != nil {
-		return nil
-	}
-	return fmt.Errorf("%d of %d events came in %s", t.seen, t.count, t.app.flags.timeout)
 }
 
 func (t *tail) print(e bus.Envelope) error {
@@ -179,11 +163,7 @@ func (t *tail) printJSON(e bus.Envelope) error {
 
 func (t *tail) printLine(e bus.Envelope) error {
 	line := fmt.Sprintf("%s  %s  %s", e.Time().Format("15:04:05.000"), cell(string(e.Topic)), Clean(string(e.Payload)))
-	width := maxCellRunes
-	if t.app.env.isTerminal(t.app.env.Stdout) {
-		width = t.app.env.width(t.app.env.Stdout)
-	}
-	return writeLines(t.app.env.Stdout, clip(line, width))
+	return writeLines(t.app.env.Stdout, t.app.clipLine(line))
 }
 
 // findBus returns the address of the bus, which may hold a token and is never printed.

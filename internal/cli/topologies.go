@@ -29,7 +29,7 @@ func (a *app) topologiesCommand() *cobra.Command {
 	c.AddCommand(
 		a.topologiesListCommand(), a.topologiesShowCommand(), a.topologiesGenerateCommand(), a.topologiesBlankCommand(),
 		a.topologiesDeleteCommand(), a.topologiesDeployCommand(), a.topologiesTeardownCommand(), a.topologiesIssuesCommand(),
-		a.topologiesStatusEventsCommand(), a.topologiesNextSubnetCommand(), a.topologiesEditCommand(), a.topologiesEditsCommand(),
+		a.topologiesStatusEventsCommand(), a.topologiesWatchCommand(), a.topologiesNextSubnetCommand(), a.topologiesEditCommand(), a.topologiesEditsCommand(),
 		a.planLANsCommand(), a.planDeckiesCommand(), a.planEdgesCommand(),
 	)
 	return c

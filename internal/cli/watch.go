@@ -28,22 +28,37 @@ meanwhile is told then; when that is not possible, the state as it is comes agai
 In JSON, one line is the data of one event: first a snapshot, then events {topic, type, ts, payload}.`
 
 // watchCommand returns a command that follows the stream of path until it is interrupted.
-func (a *app) watchCommand(c *cobra.Command, path func(args []string) string, snapshot func(data []byte) string) *cobra.Command {
+func (a *app) watchCommand(c *cobra.Command, path streamPath, snapshot func(data []byte) string) *cobra.Command {
 	w := watch{app: a, snapshot: snapshot}
 	c.Long = c.Short + ".\n\n" + watchHelp
-	c.RunE = func(c *cobra.Command, args []string) error { return w.run(c, path(args)) }
+	c.RunE = func(c *cobra.Command, args []string) error { return w.run(c, path, args) }
 	a.timeoutFlag(c, "stop after this long (default: never); an error if --count is not reached")
 	c.PersistentFlags().Lookup("timeout").DefValue = "0s" // in the help only; see limit
 	c.Flags().IntVar(&w.count, "count", 0, "stop after this many lines (default: never)")
 	return c
 }
 
+// streamPath finds the stream that the arguments of a command mean.
+type streamPath func(ctx context.Context, s *session, args []string) (string, error)
+
 func (a *app) deckiesWatchCommand() *cobra.Command {
 	return a.watchCommand(&cobra.Command{
 		Use:   "watch",
 		Short: "Follow what happens to the deckies of the fleet",
 		Args:  cobra.NoArgs,
-	}, func([]string) string { return "/deckies/events" }, fleetSnapshot)
+	}, func(context.Context, *session, []string) (string, error) { return "/deckies/events", nil }, fleetSnapshot)
+}
+
+func (a *app) topologiesWatchCommand() *cobra.Command {
+	return a.watchCommand(&cobra.Command{
+		Use:               "watch TOPOLOGY",
+		Short:             "Follow what happens to a topology and its deckies",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeTopologies(),
+	}, func(ctx context.Context, s *session, args []string) (string, error) {
+		id, err := s.topologyID(ctx, args[0])
+		return topologyPath(id) + "/events", err
+	}, topologySnapshot)
 }
 
 func fleetSnapshot(data []byte) string {
@@ -57,7 +72,30 @@ func fleetSnapshot(data []byte) string {
 	return fmt.Sprintf("%d deckies, %d operations under way", v.Deckies, v.InFlight)
 }
 
-func (w *watch) run(c *cobra.Command, path string) error {
+func topologySnapshot(data []byte) string {
+	var v struct {
+		Status   string `json:"status"`
+		Version  int64  `json:"version"`
+		InFlight []struct {
+			Op    string `json:"op"`
+			State string `json:"state"`
+		} `json:"in_flight"`
+	}
+	if json.Unmarshal(data, &v) != nil {
+		return Clean(string(data))
+	}
+	edits := make([]string, len(v.InFlight))
+	for i, e := range v.InFlight {
+		edits[i] = e.Op + " " + e.State
+	}
+	line := fmt.Sprintf("%s, version %d, %d edits under way", cell(v.Status), v.Version, len(edits))
+	if len(edits) > 0 {
+		line += ": " + cell(joined(edits))
+	}
+	return line
+}
+
+func (w *watch) run(c *cobra.Command, find streamPath, args []string) error {
 	if w.count < 0 {
 		return usagef("--count must not be negative")
 	}
@@ -65,7 +103,11 @@ func (w *watch) run(c *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := w.limit(c)
+	path, err := find(c.Context(), s, args)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := w.app.openEnded(c)
 	defer cancel()
 	w.seen = 0
 	st := stream{
@@ -76,23 +118,7 @@ func (w *watch) run(c *cobra.Command, path string) error {
 	if err := st.each(ctx, w.print); err != nil && !errors.Is(err, errEnough) {
 		return s.refused(err)
 	}
-	return w.shortfall(c.Context())
-}
-
-// limit applies --timeout only when it was given: watching has no end of its own.
-func (w *watch) limit(c *cobra.Command) (context.Context, context.CancelFunc) {
-	if c.Flags().Changed("timeout") {
-		return context.WithTimeout(c.Context(), w.app.flags.timeout)
-	}
-	return context.WithCancel(c.Context())
-}
-
-// shortfall is an error when fewer lines came than asked for.
-func (w *watch) shortfall(ctx context.Context) error {
-	if w.count == 0 || w.seen >= w.count || ctx.Err() != nil {
-		return nil
-	}
-	return fmt.Errorf("%d of %d events came in %s", w.seen, w.count, w.app.flags.timeout)
+	return w.app.shortfall(c.Context(), w.seen, w.count)
 }
 
 func (w *watch) print(e sse.Event) error {
@@ -104,7 +130,7 @@ func (w *watch) print(e sse.Event) error {
 	case w.app.format() == outputJSON:
 		err = w.app.writeBody([]byte(e.Data))
 	default:
-		err = writeLines(w.app.env.Stdout, w.clip(w.line(e)))
+		err = writeLines(w.app.env.Stdout, w.app.clipLine(w.line(e)))
 	}
 	w.seen++
 	if err == nil && w.seen == w.count {
@@ -113,10 +139,11 @@ func (w *watch) print(e sse.Event) error {
 	return err
 }
 
-func (w *watch) clip(line string) string {
+// clipLine cuts a cleaned line to what a person can see of it.
+func (a *app) clipLine(line string) string {
 	width := maxCellRunes
-	if w.app.env.isTerminal(w.app.env.Stdout) {
-		width = w.app.env.width(w.app.env.Stdout)
+	if a.env.isTerminal(a.env.Stdout) {
+		width = a.env.width(a.env.Stdout)
 	}
 	return clip(line, width)
 }

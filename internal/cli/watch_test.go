@@ -144,3 +144,46 @@ func TestWatch_EndsQuietlyWhenInterruptedAndLoudlyWhenLate(t *testing.T) {
 	_, _, err = b.run("deckies", "watch", "--count", "2", "--timeout", "300ms")
 	require.ErrorContains(t, err, "1 of 2 events came in 300ms")
 }
+
+const labSnapshot = `{"topology_id":"` + labID + `","status":"active","version":7,"in_flight":[` +
+	`{"id":"m-2","op":"add_lan","state":"pending"},{"id":"m-1","op":"remove_decky","state":"applying"}]}`
+
+func TestWatch_ATopologyIsFoundByItsName(t *testing.T) {
+	t.Parallel()
+	api := newLab(t)
+	turn, lastID := 0, ""
+	api.on("GET "+atLab+"/events", func(w http.ResponseWriter, r *http.Request) {
+		turn++
+		w.Header().Set("Content-Type", "text/event-stream")
+		if turn == 1 {
+			_, _ = io.WriteString(w, sseFrame("a-1-a", "snapshot", labSnapshot))
+			return
+		}
+		lastID = r.Header.Get("Last-Event-ID")
+		_, _ = io.WriteString(w, sseFrame("a-2-a", "mutation.applied",
+			`{"topic":"topology.`+labID+`.mutation.applied","type":"mutation.applied","ts":1767323045.5,"payload":{"op":"add_lan","name":"\u001b[2J"}}`))
+	})
+	b := setup(t, api)
+	out, errOut, err := b.run("topologies", "watch", "lab", "-o", "table", "--count", "2")
+	require.NoError(t, err)
+	require.Equal(t, "now           active, version 7, 2 edits under way: add_lan pending, remove_decky applying\n"+
+		"03:04:05.500  mutation.applied  "+labID+`  {"op":"add_lan","name":"\u001b[2J"}`+"\n", out)
+	require.Contains(t, errOut, "the connection is back")
+	require.Equal(t, "a-1-a", lastID)
+
+	turn = 0
+	out, _, err = b.run("topologies", "watch", labID, "--count", "1")
+	require.NoError(t, err)
+	requireVerbatim(t, labSnapshot+"\n", out)
+}
+
+func TestWatch_ATopologyThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	b := setup(t, newLab(t))
+	_, _, err := b.run("topologies", "watch", "other", "--count", "1")
+	require.ErrorContains(t, err, "there is no topology other")
+	require.Equal(t, cli.ExitFailed, cli.ExitCode(err))
+
+	_, _, err = b.run("topologies", "watch")
+	require.Equal(t, cli.ExitUsage, cli.ExitCode(err))
+}
