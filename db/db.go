@@ -1,7 +1,10 @@
 // Package db is the control plane's memory: a pool, one transaction helper, migrations, and queries that speak domain
 // types. Generated rows do not leave it.
 //
-// Lock order inside a transaction: operation, decky, addresses. Nothing here talks to the network but to Postgres.
+// Lock order inside a transaction: operation, decky, addresses. Ingest takes locks of its own first: cursors or the import, slots
+// of decky keys, attackers by address, sessions by decky key and session, commands, bounties, artifacts and credentials each by
+// key, reuse by secret, sequences and outcomes by key; and deckies, by name, last. Who deletes rows of it skips the locked ones.
+// Nothing here talks to the network but to Postgres.
 package db
 
 import (

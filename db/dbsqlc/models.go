@@ -87,6 +87,12 @@ type Import struct {
 	EndedAt    *time.Time
 }
 
+type IngestSequence struct {
+	DeckyID  uuid.UUID
+	Service  string
+	Sequence json.RawMessage
+}
+
 type Installation struct {
 	Singleton       bool
 	ID              uuid.UUID
