@@ -53,6 +53,8 @@ type Config struct {
 	LimiterEnabled bool `yaml:"limiter_enabled"`
 	// SSEMaxPerUser (1 to 1000) bounds the event streams one user has open at a time, over all processes.
 	SSEMaxPerUser int `yaml:"sse_max_per_user"`
+	// ImportMaxBytes (1 to 1 TiB) bounds the upload of one log to import.
+	ImportMaxBytes int `yaml:"import_max_bytes"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `yaml:"log_level"`
 	// LogFormat is json, text, or auto: text where a person watches, json elsewhere.

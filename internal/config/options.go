@@ -92,6 +92,7 @@ var options = []option{
 	{key: "jwt_exp_minutes", group: GroupAPI, def: 240, usage: "life of an access token in minutes"},
 	{key: "limiter_enabled", group: GroupAPI, def: true, usage: "limit the rate of logins"},
 	{key: "sse_max_per_user", group: GroupAPI, def: 5, usage: "event streams one user may have open at a time"},
+	{key: "import_max_bytes", group: GroupAPI, def: 2 << 30, usage: "bytes of one log that may be uploaded to be imported"},
 	{key: "log_level", group: GroupCommon, def: "info", usage: "debug, info, warn or error"},
 	{key: "log_format", group: GroupCommon, def: "auto", usage: "json, text, or auto: text on a terminal"},
 	{key: "postgres_bin_dir", group: GroupEmbedded, def: "", usage: "directory of initdb and postgres (empty: searched)"},
