@@ -18,6 +18,7 @@ type contextKey int
 const (
 	requestIDKey contextKey = iota
 	principalKey
+	uploadKey
 )
 
 // requestID gives every request an id of our own making: one from outside could be used to confuse the log.
@@ -117,7 +118,7 @@ func securityHeaders(c *gin.Context) {
 }
 
 func (s *server) deadline(c *gin.Context) {
-	if !s.endless[c.FullPath()] {
+	if !s.endless[c.FullPath()] && !s.uploads[c.Request.Method+" "+c.FullPath()] {
 		ctx, cancel := context.WithTimeout(c.Request.Context(), requestLimit)
 		defer cancel()
 		c.Request = c.Request.WithContext(ctx)
