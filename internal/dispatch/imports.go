@@ -30,6 +30,7 @@ func (d *Dispatcher) EnsureImport(ctx context.Context, im imports.Import) error 
 		WorkflowIDReusePolicy:    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 		TypedSearchAttributes:    workflows.ImportAttributes(im),
 		StaticSummary:            workflows.ImportSummary(im),
+		StaticDetails:            "`decnet imports show " + im.ID.String() + "` tells how far it is, and so do the activity's heartbeats.",
 	}, workflows.Import, activities.ImportInput{ImportID: im.ID})
 	return unavailable(err)
 }
