@@ -54,6 +54,10 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	}
 	config.MaxConns = 32
 	config.MaxConnIdleTime = time.Minute
+	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+		sendUUIDs(conn.TypeMap())
+		return nil
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)

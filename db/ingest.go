@@ -18,9 +18,9 @@ type IngestBatch struct {
 	// decoys the cursor sees to that.
 	Extractions []ingest.Extraction
 	// Cursors has one of a file at most.
-	Cursors     []IngestCursor
-	Sequences   []IngestSequence
-	Outcomes    []IngestOutcome
+	Cursors   []IngestCursor
+	Sequences []IngestSequence
+	Outcomes  []IngestOutcome
 	// Import is set when the lines are those of an import.
 	Import *ImportProgress
 }
@@ -90,6 +90,9 @@ func (s *Store) Ingest(ctx context.Context, b IngestBatch) (IngestResult, error)
 	var result IngestResult
 	err := s.InTx(ctx, func(tx *Tx) error {
 		in := &ingestion{tx: tx, batch: b}
+		if err := tx.q.PlanIngest(ctx); err != nil {
+			return err
+		}
 		for _, step := range []func(context.Context) error{
 			in.takePlace, in.lockSlots, in.leaveOutDuplicates, in.meetAttackers, in.storeEvents, in.foldSessions, in.storeCommands,
 			in.storeBounties, in.storeArtifacts, in.storeCredentials, in.updateAttackers, in.publish, in.keepPlace, in.noteActivity,

@@ -164,7 +164,7 @@ type observedPayload struct {
 func (in *ingestion) observed(r *attackerRow) error {
 	return in.announce("attacker.observed", "observed", r.id, observedPayload{
 		AttackerUUID: r.id, AttackerIP: r.now.Addr.String(), Decky: r.first.Source.DeckyKey, Service: r.first.Service,
-		EventType: r.first.Type, FirstSeen: stamp(r.now.FirstSeen),
+		EventType: storable(r.first.Type), FirstSeen: stamp(r.now.FirstSeen),
 	})
 }
 

@@ -5,9 +5,10 @@ import (
 	"encoding/json"
 	"math"
 
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
-	"github.com/decnet/decnet/db/dbsqlc"
 	"github.com/decnet/decnet/internal/ingest"
 )
 
@@ -45,43 +46,48 @@ func (in *ingestion) leaveOutDuplicates(ctx context.Context) error {
 	return nil
 }
 
+// eventColumns are those of eventRow.
+var eventColumns = []string{
+	"time", "decky_key", "decky_name", "decky_id", "topology_id", "sensor", "service", "type", "class", "attacker_id", "attacker_ip",
+	"attacker_port", "session", "boot", "line", "fields", "msg", "raw", "import_key", "document",
+}
+
+// storeEvents copies. Rows are made while the server works on those before.
 func (in *ingestion) storeEvents(ctx context.Context) error {
 	if len(in.kept) == 0 {
 		return nil
 	}
-	rows := make([]dbsqlc.InsertEventsParams, len(in.kept))
-	for i, x := range in.kept {
-		var err error
-		if rows[i], err = in.eventRow(&x.Event); err != nil {
-			return err
-		}
-	}
-	_, err := in.tx.q.InsertEvents(ctx, rows)
+	_, err := in.tx.raw.CopyFrom(ctx, pgx.Identifier{"events"}, eventColumns, pgx.CopyFromSlice(len(in.kept), func(i int) ([]any, error) {
+		return in.eventRow(&in.kept[i].Event)
+	}))
 	return err
 }
 
-func (in *ingestion) eventRow(e *ingest.Event) (dbsqlc.InsertEventsParams, error) {
+func (in *ingestion) eventRow(e *ingest.Event) ([]any, error) {
 	fields, err := fieldsJSON(e.Fields)
-	row := dbsqlc.InsertEventsParams{
-		Time: e.Time, DeckyKey: e.Source.DeckyKey, DeckyName: e.Source.DeckyName, DeckyID: optional(e.Source.DeckyID),
-		TopologyID: optional(e.Source.TopologyID), Sensor: e.Source.Sensor, Service: e.Service, Type: storable(e.Type),
-		Class: string(e.Class), Session: e.Session, Boot: storable(e.Boot), Line: lineNumber(e.Line), Fields: fields,
-		Msg: storable(e.Msg), Raw: storable(e.Raw), Document: vector(ingest.Document(e)),
-	}
+	var attacker pgtype.UUID
+	var ip, port, importKey any
 	if e.Attacker.IsValid() {
-		row.AttackerIP = &e.Attacker
-		if id, ok := in.attackers.id(e.Attacker); ok {
-			row.AttackerID = &id
+		ip = e.Attacker
+		if id, known := in.attackers.id(e.Attacker); known {
+			attacker = nullable(id)
 		}
 		if e.Port != 0 {
-			row.AttackerPort = ptr(int32(e.Port))
+			port = int32(e.Port)
 		}
 	}
 	if e.Source.Imported() {
-		row.ImportKey = e.Key[:]
+		importKey = e.Key[:]
 	}
-	return row, err
+	return []any{
+		e.Time, e.Source.DeckyKey, e.Source.DeckyName, nullable(e.Source.DeckyID), nullable(e.Source.TopologyID), e.Source.Sensor,
+		e.Service, storable(e.Type), string(e.Class), attacker, ip,
+		port, e.Session, storable(e.Boot), lineNumber(e.Line), fields, storable(e.Msg), storable(e.Raw), importKey, vector(ingest.Document(e)),
+	}, err
 }
+
+// nullable returns an id as a column takes it, NULL for uuid.Nil.
+func nullable(id uuid.UUID) pgtype.UUID { return pgtype.UUID{Bytes: id, Valid: id != uuid.Nil} }
 
 // lineNumber brings a number of a line into what a bigint holds.
 func lineNumber(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
@@ -107,8 +113,7 @@ func vector(document []ingest.Lexeme) pgtype.TSVector {
 		for _, at := range l.Positions {
 			positions = append(positions, pgtype.TSVectorPosition{Position: at})
 		}
-		v.Lexemes[i] = pgtype.TSVectorLexeme{Word: l.Text, Positions: positions[from:]}
+		v.Lexemes[i] = pgtype.TSVectorLexeme{Word: storable(l.Text), Positions: positions[from:]}
 	}
 	return v
 }
-

@@ -77,12 +77,6 @@ FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@first_seen::timestamptz[]) AS f
              unnest(@bounties::bigint[]) AS bounties, unnest(@credentials::bigint[]) AS credentials) u
 WHERE a.id = u.id;
 
--- name: InsertEvents :copyfrom
-INSERT INTO events (time, decky_key, decky_name, decky_id, topology_id, sensor, service, type, class, attacker_id, attacker_ip,
-    attacker_port, session, boot, line, fields, msg, raw, import_key, document)
-VALUES (@time, @decky_key, @decky_name, @decky_id, @topology_id, @sensor, @service, @type, @class, @attacker_id, @attacker_ip,
-    @attacker_port, @session, @boot, @line, @fields, @msg, @raw, @import_key, @document);
-
 -- name: LockSessions :many
 -- In order of the key; the slots of their deckies are held.
 SELECT s.id, s.decky_key, s.session, s.decky_name, s.decky_id, s.topology_id, s.sensor, s.service, s.attacker_id, s.attacker_ip,
@@ -243,3 +237,7 @@ WHERE c.at >= @since;
 -- name: ListIngestDeckies :many
 -- Deckies that are gone included: their last lines may still be read.
 SELECT id, key, name, scope FROM deckies WHERE id = ANY(@ids::uuid[]);
+
+-- name: PlanIngest :exec
+-- Everything here is looked up by key. A plan made while a table was small would read it whole for as long as it is cached.
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true);

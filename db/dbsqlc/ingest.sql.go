@@ -347,29 +347,6 @@ func (q *Queries) InsertCommands(ctx context.Context, arg InsertCommandsParams) 
 	return items, nil
 }
 
-type InsertEventsParams struct {
-	Time         time.Time
-	DeckyKey     string
-	DeckyName    string
-	DeckyID      *uuid.UUID
-	TopologyID   *uuid.UUID
-	Sensor       string
-	Service      string
-	Type         string
-	Class        string
-	AttackerID   *uuid.UUID
-	AttackerIP   *netip.Addr
-	AttackerPort *int32
-	Session      string
-	Boot         string
-	Line         int64
-	Fields       json.RawMessage
-	Msg          string
-	Raw          string
-	ImportKey    []byte
-	Document     pgtype.TSVector
-}
-
 const insertIngestCursors = `-- name: InsertIngestCursors :execrows
 INSERT INTO ingest_cursors (host_id, decky_id, service, file, position)
 SELECT unnest($1::text[]), unnest($2::uuid[]), unnest($3::text[]), unnest($4::text[]),
@@ -1009,6 +986,16 @@ func (q *Queries) MoveIngestCursors(ctx context.Context, arg MoveIngestCursorsPa
 		arg.Files,
 		arg.Positions,
 	)
+	return err
+}
+
+const planIngest = `-- name: PlanIngest :exec
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)
+`
+
+// Everything here is looked up by key. A plan made while a table was small would read it whole for as long as it is cached.
+func (q *Queries) PlanIngest(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, planIngest)
 	return err
 }
 
