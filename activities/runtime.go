@@ -105,15 +105,20 @@ func (r *Runtime) Observe(ctx context.Context) error {
 	return temporalfault.Wrap(r.Look(ctx))
 }
 
-// beat heartbeats until the returned function is called, so that a dead worker is noticed within the timeout.
-func beat(ctx context.Context) (stop func()) {
+// beat heartbeats until the returned function is called, so that a dead worker is noticed within the timeout. details are
+// asked for every time.
+func beat(ctx context.Context, details ...func() any) (stop func()) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		ticker := time.NewTicker(heartbeatEvery)
 		defer ticker.Stop()
 		for {
-			activity.RecordHeartbeat(ctx)
+			told := make([]any, len(details))
+			for i, f := range details {
+				told[i] = f()
+			}
+			activity.RecordHeartbeat(ctx, told...)
 			select {
 			case <-done:
 				return

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -21,6 +22,7 @@ import (
 	"github.com/decnet/decnet/db"
 	"github.com/decnet/decnet/internal/auth"
 	"github.com/decnet/decnet/internal/decky"
+	"github.com/decnet/decnet/internal/imports"
 	"github.com/decnet/decnet/internal/operation"
 	"github.com/decnet/decnet/internal/topology"
 )
@@ -45,6 +47,7 @@ type Dispatcher interface {
 	ChangeExpiry(ctx context.Context, op operation.Operation, at *time.Time, response any) error
 	Record(ctx context.Context, op operation.Operation, change func(*db.Tx) (any, error)) (json.RawMessage, error)
 	RequestHash(what string, body any) ([]byte, error)
+	StartImport(ctx context.Context, im imports.Import)
 }
 
 // Deps is what the API works with. Store, Dispatcher, Key and Log are required.
@@ -88,6 +91,8 @@ type Options struct {
 	// SSEKeepAlive is after how much silence an event stream gives a sign of life, and within which time it ends when its
 	// reader may not read any more; 0 means 15 s.
 	SSEKeepAlive time.Duration
+	// ImportMaxBytes bounds the upload of one log to import; 0 means 2 GiB.
+	ImportMaxBytes int64
 }
 
 // Both libraries keep these settings in package variables; nothing else in the process uses them.
@@ -110,7 +115,9 @@ type server struct {
 	// downloads holds the routes of lists, which can be asked for as a whole; downloading holds those that are.
 	downloads   map[string]bool
 	downloading chan struct{}
-	streams     prometheus.Gauge
+	// uploads holds the routes, as method and template, whose bodies are not read into memory and take as long as they take.
+	uploads map[string]bool
+	streams prometheus.Gauge
 }
 
 // New returns the router of the whole HTTP surface. It starts nothing; serving it and ending that is the caller's.
@@ -126,7 +133,7 @@ func build(deps Deps, opts Options) (*gin.Engine, *server) {
 	if deps.Metrics == nil {
 		deps.Metrics = prometheus.NewRegistry()
 	}
-	s := &server{deps: deps, opts: opts, signer: auth.NewSigner(deps.Key, opts.TokenLife), endless: map[string]bool{}, downloads: map[string]bool{}}
+	s := &server{deps: deps, opts: opts, signer: auth.NewSigner(deps.Key, opts.TokenLife), endless: map[string]bool{}, downloads: map[string]bool{}, uploads: map[string]bool{}}
 	s.downloading = make(chan struct{}, maxDownloads)
 	engine := gin.New()
 	if err := engine.SetTrustedProxies(nil); err != nil {
@@ -160,6 +167,7 @@ func build(deps Deps, opts Options) (*gin.Engine, *server) {
 	s.registerIngest()
 	s.registerStatus()
 	s.registerStreams()
+	s.registerImports()
 	s.serveDocument(group)
 	s.serveHealth(engine)
 	return engine, s
@@ -192,8 +200,14 @@ func registerBehind[I, O any](
 	s *server, door middleware, who access, op huma.Operation, handle func(context.Context, *I) (*O, error),
 ) {
 	between := op.Middlewares
-	op.Middlewares = append(huma.Middlewares{door, s.loadBody}, between...)
-	op.Middlewares = append(op.Middlewares, s.checkBody)
+	load := s.loadBody
+	if s.uploads[op.Method+" "+template(op.Path)] {
+		load = s.streamBody
+	}
+	op.Middlewares = append(huma.Middlewares{door, load}, between...)
+	if !s.uploads[op.Method+" "+template(op.Path)] {
+		op.Middlewares = append(op.Middlewares, s.checkBody)
+	}
 	// The body is in memory by then. Huma would leave a read deadline on the connection that cancels long requests.
 	op.BodyReadTimeout = -1
 	op.MaxBodyBytes = maxBodyBytes + 1
@@ -209,6 +223,11 @@ func registerBehind[I, O any](
 		}
 		return out, nil
 	})
+}
+
+// template returns the path of an operation as gin names its route.
+func template(path string) string {
+	return Prefix + strings.NewReplacer("{", ":", "}", "").Replace(path)
 }
 
 func get(id, path, summary, tag string) huma.Operation {

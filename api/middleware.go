@@ -18,6 +18,7 @@ type contextKey int
 const (
 	requestIDKey contextKey = iota
 	principalKey
+	uploadKey
 )
 
 // requestID gives every request an id of our own making: one from outside could be used to confuse the log.
@@ -121,7 +122,7 @@ func (s *server) deadline(c *gin.Context) {
 		c.Set(acceptKey, c.GetHeader("Accept"))
 	}
 	// Downloads have a limit of their own.
-	if !s.endless[c.FullPath()] && !s.downloaded(c) {
+	if !s.endless[c.FullPath()] && !s.downloaded(c) && !s.uploads[c.Request.Method+" "+c.FullPath()] {
 		ctx, cancel := context.WithTimeout(c.Request.Context(), requestLimit)
 		defer cancel()
 		c.Request = c.Request.WithContext(ctx)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/decnet/decnet/db"
 	"github.com/decnet/decnet/internal/auth"
+	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/operation"
 	"github.com/decnet/decnet/workflows"
 )
@@ -127,19 +128,23 @@ func (s *server) toOperationBody(op operation.Operation) OperationBody {
 		CreatedAt: op.CreatedAt.UTC(), EndedAt: utc(op.EndedAt),
 	}
 	body.WorkflowURL = s.workflowURL(body.WorkflowID)
-	if op.Fault != nil {
-		body.Fault = &OperationFault{
-			Kind: string(op.Fault.Kind), Code: op.Fault.Code, Message: op.Fault.Message, Errors: []ProblemField{},
-		}
-		for _, f := range op.Fault.Fields {
-			body.Fault.Errors = append(body.Fault.Errors, ProblemField{Location: safeLocation(f.Location), Message: f.Message})
-		}
-	}
+	body.Fault = toFaultBody(op.Fault)
 	for i, step := range op.Steps {
 		body.Steps[i] = OperationStep{
 			Name: string(step.Name), State: string(step.State), StartedAt: step.StartedAt.UTC(), EndedAt: utc(step.EndedAt),
 			Attempt: step.Attempt, Detail: step.Detail,
 		}
+	}
+	return body
+}
+
+func toFaultBody(f *fault.Error) *OperationFault {
+	if f == nil {
+		return nil
+	}
+	body := &OperationFault{Kind: string(f.Kind), Code: f.Code, Message: f.Message, Errors: []ProblemField{}}
+	for _, field := range f.Fields {
+		body.Errors = append(body.Errors, ProblemField{Location: safeLocation(field.Location), Message: field.Message})
 	}
 	return body
 }

@@ -31,6 +31,7 @@ import (
 	"github.com/decnet/decnet/internal/dispatch"
 	"github.com/decnet/decnet/internal/embedded/embeddedtest"
 	"github.com/decnet/decnet/internal/fault"
+	"github.com/decnet/decnet/internal/imports"
 	"github.com/decnet/decnet/internal/operation"
 	"github.com/decnet/decnet/internal/secretbox"
 )
@@ -258,6 +259,8 @@ type lane struct {
 	fail *fault.Error
 	// hold, when set, keeps operations running until it is closed.
 	hold chan struct{}
+	// started are the imports whose reading was asked for.
+	started []uuid.UUID
 	// away leaves operations received, as when Temporal does not answer.
 	away bool
 }
@@ -328,6 +331,11 @@ func (l *lane) ChangeExpiry(ctx context.Context, op operation.Operation, at *tim
 
 func (l *lane) Cancel(ctx context.Context, id uuid.UUID) (operation.Operation, error) {
 	return l.store.RequestCancel(ctx, id)
+}
+
+// StartImport leaves the log to whoever reads it.
+func (l *lane) StartImport(_ context.Context, im imports.Import) {
+	l.set(func(l *lane) { l.started = append(l.started, im.ID) })
 }
 
 type syncBuffer struct {

@@ -109,7 +109,7 @@ func (s *server) registerStreams() {
 func registerStream[I any](
 	s *server, op huma.Operation, snapshot reflect.Type, handle func(context.Context, *I) (*huma.StreamResponse, error),
 ) {
-	s.endless[Prefix+strings.NewReplacer("{", ":", "}", "").Replace(op.Path)] = true
+	s.endless[template(op.Path)] = true
 	op.Security = []map[string][]string{{"bearer": {}}, {"ticket": {}}}
 	s.documentStream(&op, snapshot)
 	registerBehind(s, s.door(viewer, s.identifyReader), viewer, op, handle)

@@ -19,19 +19,22 @@ import (
 // tick is the unit of times in /proc: sysconf(_SC_CLK_TCK), 100 a second on every Linux that Go runs on.
 const tick = 10 * time.Millisecond
 
-// resident returns the resident memory of a process in MiB.
-func resident(b *testing.B, pid int) float64 {
+// resident returns the resident memory of a process in MiB, peak the most it ever had.
+func resident(b *testing.B, pid int) float64 { return memory(b, pid, "VmRSS:") }
+func peak(b *testing.B, pid int) float64     { return memory(b, pid, "VmHWM:") }
+
+func memory(b *testing.B, pid int, what string) float64 {
 	b.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	require.NoError(b, err)
 	for line := range strings.Lines(string(status)) {
-		if text, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if text, ok := strings.CutPrefix(line, what); ok {
 			kib, err := strconv.Atoi(strings.Fields(text)[0])
 			require.NoError(b, err)
 			return float64(kib) / 1024
 		}
 	}
-	b.Fatalf("process %d has no resident memory", pid)
+	b.Fatalf("process %d has no %s", pid, what)
 	return 0
 }
 

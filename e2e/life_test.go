@@ -39,6 +39,7 @@ func TestLife(t *testing.T) {
 		{"SecondUpIsRefused", secondUp},
 		{"TermDrainsAndDecoysAreAdopted", drainAndAdopt},
 		{"KilledParentLeavesNothing", killedParent},
+		{"KilledDuringAnImport", killedImport},
 		{"RestoredDatabaseUnderALiveTemporal", restoredDatabase},
 		{"RestoredDatabaseWithoutTemporal", restoredWithoutTemporal},
 	} {

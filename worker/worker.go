@@ -19,6 +19,9 @@ const stopTimeout = 5 * time.Second
 // maxConverges bounds how many deckies of a host change at once; each holds a database connection.
 const maxConverges = 12
 
+// maxImports bounds how many logs one worker reads at once; each keeps a processor and the database busy.
+const maxImports = 2
+
 // stickyTimeout is how long the server keeps workflow tasks for a worker that may be dead.
 const stickyTimeout = time.Second
 
@@ -58,7 +61,7 @@ func build(c client.Client, queue string, o worker.Options) Worker {
 }
 
 // Control returns a worker for the control queue. Any number may run.
-func Control(c client.Client, m *activities.Mutation, s *activities.Scope, x *activities.Expiry) Worker {
+func Control(c client.Client, m *activities.Mutation, s *activities.Scope, x *activities.Expiry, i *activities.Import) Worker {
 	w := build(c, workflows.ControlQueue, worker.Options{
 		StickyScheduleToStartTimeout:     stickyTimeout,
 		MaxConcurrentWorkflowTaskPollers: 4,
@@ -67,6 +70,7 @@ func Control(c client.Client, m *activities.Mutation, s *activities.Scope, x *ac
 	w.w.RegisterActivity(m)
 	w.w.RegisterActivity(s)
 	w.w.RegisterActivity(x)
+	w.w.RegisterActivity(i.EndImport)
 	return w
 }
 
@@ -79,6 +83,7 @@ func RegisterWorkflows(r interface {
 	r.RegisterWorkflowWithOptions(workflows.Mutation, workflow.RegisterOptions{Name: workflows.MutationType})
 	r.RegisterWorkflowWithOptions(workflows.TemporaryService, workflow.RegisterOptions{Name: workflows.TemporaryServiceType})
 	r.RegisterWorkflowWithOptions(workflows.Observe, workflow.RegisterOptions{Name: workflows.ObserveType})
+	r.RegisterWorkflowWithOptions(workflows.Import, workflow.RegisterOptions{Name: workflows.ImportType})
 }
 
 // Runtime returns the worker of a host's decoys. Exactly one may run per host.
@@ -89,5 +94,16 @@ func Runtime(c client.Client, hostID string, r *activities.Runtime) Worker {
 		MaxHeartbeatThrottleInterval:       time.Second,
 	})
 	w.w.RegisterActivity(r)
+	return w
+}
+
+// Intel returns a worker for the intel queue. Any number may run.
+func Intel(c client.Client, i *activities.Import) Worker {
+	w := build(c, workflows.IntelQueue, worker.Options{
+		DisableWorkflowWorker:              true,
+		MaxConcurrentActivityExecutionSize: maxImports,
+		MaxHeartbeatThrottleInterval:       time.Second,
+	})
+	w.w.RegisterActivity(i.ReadImport)
 	return w
 }

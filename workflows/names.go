@@ -14,6 +14,9 @@ const ControlQueue = "control"
 // RuntimeQueue returns the task queue of the one worker that touches the decoys of a host.
 func RuntimeQueue(hostID string) string { return "runtime/" + hostID }
 
+// IntelQueue is the task queue of work on what attackers did that takes long and touches no decoy.
+const IntelQueue = "intel"
+
 // Workflow types, as they are registered and shown.
 const (
 	ScopeType    = "Scope"
@@ -21,12 +24,14 @@ const (
 	ObserveType  = "Observe"
 
 	TemporaryServiceType = "TemporaryService"
+	ImportType           = "Import"
 )
 
 const (
 	scopePrefix    = "scope/"
 	mutationPrefix = "mutation/"
 	expiryPrefix   = "expiry/"
+	importPrefix   = "import/"
 )
 
 // ScopeID returns the workflow id of a scope's sequencer: "scope/fleet" or "scope/topology/<uuid>".
@@ -42,6 +47,9 @@ func MutationID(operation uuid.UUID) string { return mutationPrefix + operation.
 
 // ObserveScheduleID returns the id of the schedule that lets a host's observer look at everything.
 func ObserveScheduleID(hostID string) string { return "observe/" + hostID }
+
+// ImportID returns the workflow id of an import.
+func ImportID(id uuid.UUID) string { return importPrefix + id.String() }
 
 // ExpiryID returns the workflow id of the timer that waits for the end of a temporary service.
 func ExpiryID(id uuid.UUID) string { return expiryPrefix + id.String() }

@@ -13,6 +13,11 @@ const ConvergeBackLimit = 5 * time.Minute
 // TopologyLimit bounds how long the decoys of a whole topology may take to come up, or to go.
 const TopologyLimit = 30 * time.Minute
 
+// ImportLimit bounds one attempt at reading a log; the next one goes on where it stopped.
+const ImportLimit = 6 * time.Hour
+
+const importHeartbeat = 10 * time.Second
+
 // writeLimit bounds one attempt of a transaction that takes milliseconds. It is also how long a worker that was killed in
 // the middle of one goes unnoticed, so it is short: an attempt that outlives it meets its successor at a row lock.
 const writeLimit = 4 * time.Second
@@ -52,4 +57,19 @@ func touchTopology(ctx workflow.Context, queue, summary string) workflow.Context
 	o := workflow.GetActivityOptions(touchDecoys(ctx, queue, summary, TopologyLimit))
 	o.StartToCloseTimeout = TopologyLimit
 	return workflow.WithActivityOptions(ctx, o)
+}
+
+// readLog is for reading an import. It goes on for as long as it takes, and a worker that was killed goes unnoticed for the
+// heartbeat timeout.
+func readLog(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:           IntelQueue,
+		StartToCloseTimeout: ImportLimit,
+		HeartbeatTimeout:    importHeartbeat,
+		WaitForCancellation: true,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: 30 * time.Second,
+		},
+		Summary: summary,
+	})
 }

@@ -58,6 +58,7 @@ func TestRecord(t *testing.T) {
 	t.Run("configurations", recordConfigurations)
 	t.Run("temporary services", recordTemporaryServices)
 	t.Run("topologies", recordTopologies)
+	t.Run("imports", recordImports)
 }
 
 func recordMutations(t *testing.T) {

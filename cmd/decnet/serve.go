@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/decnet/decnet/activities"
+	"github.com/decnet/decnet/internal/ingest"
 	"github.com/decnet/decnet/internal/role/observer"
 	"github.com/decnet/decnet/internal/role/recovery"
 	"github.com/decnet/decnet/internal/role/relay"
@@ -44,7 +45,8 @@ func (p *process) workerRole() role {
 		expiry := &activities.Expiry{
 			Store: p.store, Accept: p.dispatcher.Accept, Hash: p.dispatcher.RequestHash, Now: time.Now,
 		}
-		polls, recovered := make(chan struct{}), make(chan struct{}, 1)
+		imported := &activities.Import{Store: p.store, Extractor: ingest.NewExtractor(nil), Log: p.log}
+		polls, reads, recovered := make(chan struct{}), make(chan struct{}), make(chan struct{}, 1)
 		rec := &recovery.Recovery{
 			Store: p.store, Temporal: p.temporal, Namespace: p.cfg.TemporalNamespace, Dispatcher: p.dispatcher,
 			StateFile: p.stateFile, Log: p.log, Ready: func() {
@@ -56,10 +58,11 @@ func (p *process) workerRole() role {
 		}
 		g, gctx := errgroup.WithContext(ctx)
 		g.Go(func() error {
-			return worker.Control(p.temporal, mutation, scope, expiry).Run(gctx, func() { close(polls) })
+			return worker.Control(p.temporal, mutation, scope, expiry, imported).Run(gctx, func() { close(polls) })
 		})
+		g.Go(func() error { return worker.Intel(p.temporal, imported).Run(gctx, func() { close(reads) }) })
 		g.Go(func() error { return rec.Run(gctx) })
-		g.Go(func() error { return whenAll(gctx, ready, polls, recovered) })
+		g.Go(func() error { return whenAll(gctx, ready, polls, reads, recovered) })
 		return g.Wait()
 	}}
 }

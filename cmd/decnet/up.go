@@ -212,7 +212,7 @@ func (p *process) apiRole(ctx context.Context, l net.Listener) (role, error) {
 	}, api.Options{
 		TokenLife: time.Duration(p.cfg.JWTExpMinutes) * time.Minute, LimiterEnabled: p.cfg.LimiterEnabled,
 		TemporalUIURL: p.at.temporalUI, TemporalNamespace: p.cfg.TemporalNamespace, Version: version,
-		SSEMaxPerUser: p.cfg.SSEMaxPerUser,
+		SSEMaxPerUser: p.cfg.SSEMaxPerUser, ImportMaxBytes: int64(p.cfg.ImportMaxBytes),
 	})
 	return role{name: roleAPI, run: func(ctx context.Context, _ uuid.UUID, ready func()) error {
 		// Event streams have no end of their own; the server waits for them.

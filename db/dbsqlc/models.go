@@ -147,6 +147,25 @@ type DeckyRevision struct {
 	ClosedAt    *time.Time
 }
 
+type Import struct {
+	ID         uuid.UUID
+	Format     string
+	Name       string
+	Actor      string
+	State      string
+	Fault      json.RawMessage
+	BytesTotal int64
+	BytesRead  int64
+	Position   json.RawMessage
+	Report     json.RawMessage
+	Stored     int64
+	Duplicates int64
+	CreatedAt  time.Time
+	TouchedAt  time.Time
+	StartedAt  *time.Time
+	EndedAt    *time.Time
+}
+
 type IngestSequence struct {
 	DeckyID  uuid.UUID
 	Service  string

@@ -259,6 +259,8 @@ CREATE TABLE imports (
     stored     bigint NOT NULL DEFAULT 0,
     duplicates bigint NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT now(),
+    -- When the last chunk came: an upload that stands still was abandoned.
+    touched_at timestamptz NOT NULL DEFAULT now(),
     started_at timestamptz,
     ended_at   timestamptz,
     CHECK ((ended_at IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled')))

@@ -87,7 +87,7 @@ func Commands(env Env) []*cobra.Command {
 	a := &app{env: env}
 	commands := []*cobra.Command{
 		a.loginCommand(), a.logoutCommand(), a.deckiesOfTopologies(a.deckiesCommand()), a.topologiesCommand(),
-		a.servicesCommand(), a.archetypesCommand(), a.operationsCommand(),
+		a.servicesCommand(), a.archetypesCommand(), a.operationsCommand(), a.importCommand(), a.importsCommand(),
 		a.eventsCommand(), a.attackersCommand(), a.sessionsCommand(), a.capturedCommandsCommand(), a.bountiesCommand(),
 		a.capturedCredentialsCommand(), a.reuseCommand(), a.artifactsCommand(), a.ingestStatusCommand(),
 		a.busCommand(), a.statusCommand(), a.doctorCommand(),

@@ -37,6 +37,7 @@ func newClient(t target, token string) *client {
 			DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
 			TLSHandshakeTimeout:   dialTimeout,
 			ResponseHeaderTimeout: requestTimeout,
+			ExpectContinueTimeout: dialTimeout,
 			MaxIdleConns:          2,
 			IdleConnTimeout:       30 * time.Second,
 		},
@@ -82,6 +83,25 @@ func (c *client) send(ctx context.Context, k call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	return c.do(ctx, req)
+}
+
+// upload sends what r holds, size bytes or, when it is negative, all there is. It takes as long as it takes.
+func (c *client) upload(ctx context.Context, path string, r io.Reader, size int64) (reply, error) {
+	req, err := c.request(ctx, call{method: http.MethodPost, path: path})
+	if err != nil {
+		return reply{}, err
+	}
+	req.Body, req.ContentLength = io.NopCloser(r), size
+	if size == 0 {
+		req.Body = http.NoBody
+	}
+	req.Header.Set("Content-Type", "application/octet-stream")
+	req.Header.Set("Expect", "100-continue") // a refusal comes before the log is sent
+	return c.do(ctx, req)
+}
+
+func (c *client) do(ctx context.Context, req *http.Request) (reply, error) {
 	res, err := c.http.Do(req)
 	if err != nil {
 		return reply{}, c.unreachable(ctx, err)

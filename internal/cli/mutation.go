@@ -126,7 +126,7 @@ func (s *session) follow(ctx context.Context, id string) (operationView, error) 
 	defer cancel()
 	live := newLive(s.env)
 	defer live.close()
-	op, _, err := s.poll(limited, id, live.update)
+	op, _, err := poll(limited, s.client, operationPath(id), live.update)
 	if err == nil {
 		return op, nil
 	}
@@ -151,32 +151,33 @@ func (s *session) stopped(ctx context.Context, id string, err error) error {
 	return fmt.Errorf("operation %s has not ended after %s", id, s.flags.timeout)
 }
 
-// poll asks for an operation until it has ended. A connection that breaks and an API that is busy are waited out; when
-// the time is up meanwhile, the error is the last of these.
-func (s *session) poll(ctx context.Context, id string, seen func(operationView)) (operationView, reply, error) {
+// poll asks for an operation, or what else has an end, until it has ended. A connection that breaks and an API that is busy
+// are waited out; when the time is up meanwhile, the error is the last of these.
+func poll[T interface{ open() bool }](ctx context.Context, c *client, path string, seen func(T)) (T, reply, error) {
+	var none T
 	var trouble error
 	for {
-		r, err := s.client.get(ctx, operationPath(id))
+		r, err := c.get(ctx, path)
 		switch {
 		case err == nil:
 			trouble = nil
-			var op operationView
-			if err := r.decode(&op); err != nil {
-				return op, r, err
+			var view T
+			if err := r.decode(&view); err != nil {
+				return view, r, err
 			}
-			seen(op)
-			if !op.open() {
-				return op, r, nil
+			seen(view)
+			if !view.open() {
+				return view, r, nil
 			}
 		case ctx.Err() != nil:
-			return operationView{}, r, errors.Join(trouble, ctx.Err())
+			return none, r, errors.Join(trouble, ctx.Err())
 		case !passing(err):
-			return operationView{}, r, err
+			return none, r, err
 		default:
 			trouble = err
 		}
 		if !pause(ctx, pollEvery) {
-			return operationView{}, reply{}, errors.Join(trouble, ctx.Err())
+			return none, reply{}, errors.Join(trouble, ctx.Err())
 		}
 	}
 }

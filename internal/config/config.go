@@ -61,6 +61,8 @@ type Config struct {
 	CollectorRLWindowSec string `yaml:"collector_rl_window_sec"`
 	// TrustedProxies lists addresses and networks, separated by commas, whose headers tell no attacker's other address.
 	TrustedProxies string `yaml:"trusted_proxies"`
+	// ImportMaxBytes (1 to 1 TiB) bounds the upload of one log to import.
+	ImportMaxBytes int `yaml:"import_max_bytes"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `yaml:"log_level"`
 	// LogFormat is json, text, or auto: text where a person watches, json elsewhere.

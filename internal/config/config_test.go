@@ -39,7 +39,7 @@ func TestLoad_Defaults(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, config.Config{
 		DataDir: "./data", Listen: "127.0.0.1:8080", Runtime: "auto", TemporalNamespace: "decnet", AdminUser: "admin",
-		ArtifactsRoot: "data/artifacts", PortOffset: 20000, JWTExpMinutes: 240, LimiterEnabled: true, SSEMaxPerUser: 5,
+		ArtifactsRoot: "data/artifacts", PortOffset: 20000, JWTExpMinutes: 240, LimiterEnabled: true, SSEMaxPerUser: 5, ImportMaxBytes: 2 << 30,
 		LogLevel: "info", LogFormat: "auto", DockerHost: "unix:///var/run/docker.sock", DockerNetwork: "bridge", DockerSubnet: "198.19.0.0/16",
 		CollectorDropApps:     "sshd,pam_unix,sudo,su,CRON,cron,systemd,kernel,rsyslogd,dbus-daemon",
 		CollectorRLEventTypes: "connect,disconnect,connection,accept,close", CollectorRLWindowSec: "1.0",

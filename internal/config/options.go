@@ -103,6 +103,7 @@ var options = []option{
 	{key: "collector_rl_event_types", group: GroupIngest, def: strings.Join(gate.Limited, ","), usage: "event types that are rate limited"},
 	{key: "collector_rl_window_sec", group: GroupIngest, def: strconv.FormatFloat(gate.Window.Seconds(), 'f', 1, 64), usage: "seconds in which an attacker gets one of them per decky and service (0: no limit)"},
 	{key: "trusted_proxies", group: GroupIngest, def: "", usage: "addresses and networks of proxies whose headers tell nothing of an attacker"},
+	{key: "import_max_bytes", group: GroupAPI, def: 2 << 30, usage: "bytes of one log that may be uploaded to be imported"},
 	{key: "log_level", group: GroupCommon, def: "info", usage: "debug, info, warn or error"},
 	{key: "log_format", group: GroupCommon, def: "auto", usage: "json, text, or auto: text on a terminal"},
 	{key: "postgres_bin_dir", group: GroupEmbedded, def: "", usage: "directory of initdb and postgres (empty: searched)"},

@@ -134,6 +134,7 @@ func (c Config) checkNumbers(bad *problems) {
 		{"port_offset", c.PortOffset, 1, 45000},
 		{"jwt_exp_minutes", c.JWTExpMinutes, 1, 43200},
 		{"sse_max_per_user", c.SSEMaxPerUser, 1, 1000},
+		{"import_max_bytes", c.ImportMaxBytes, 1, 1 << 40},
 	} {
 		if n.value < n.min || n.value > n.mx {
 			bad.add(n.key, fmt.Sprintf("must be between %d and %d", n.min, n.mx))

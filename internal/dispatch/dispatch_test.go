@@ -19,6 +19,7 @@ import (
 	"github.com/decnet/decnet/internal/dispatch"
 	"github.com/decnet/decnet/internal/embedded/embeddedtest"
 	"github.com/decnet/decnet/internal/fault"
+	"github.com/decnet/decnet/internal/ingest"
 	"github.com/decnet/decnet/internal/operation"
 	"github.com/decnet/decnet/internal/runtime"
 	"github.com/decnet/decnet/internal/secretbox"
@@ -74,7 +75,8 @@ func setup(t *testing.T) *bundle {
 	control := worker.Control(c, &activities.Mutation{
 		Store: b.store, Box: box, Pool: decky.Pool{Prefix: decky.LoopbackPool}, HostID: "h1", Now: time.Now,
 	}, &activities.Scope{Store: b.store, Temporal: c, MutationID: workflows.MutationID},
-		&activities.Expiry{Store: b.store, Accept: b.d.Accept, Hash: b.d.RequestHash, Now: time.Now})
+		&activities.Expiry{Store: b.store, Accept: b.d.Accept, Hash: b.d.RequestHash, Now: time.Now},
+		&activities.Import{Store: b.store, Extractor: ingest.NewExtractor(nil), Log: quiet})
 	host := worker.Runtime(c, "h1", &activities.Runtime{Store: b.store, Runtime: b.rt, Now: time.Now, Log: quiet})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan struct{}, 3)

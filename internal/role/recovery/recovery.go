@@ -25,6 +25,7 @@ import (
 	"github.com/decnet/decnet/db"
 	"github.com/decnet/decnet/internal/clock"
 	"github.com/decnet/decnet/internal/decky"
+	"github.com/decnet/decnet/internal/imports"
 	"github.com/decnet/decnet/internal/operation"
 	"github.com/decnet/decnet/workflows"
 )
@@ -48,6 +49,7 @@ type Dispatcher interface {
 	Submit(ctx context.Context, op operation.Operation) error
 	EnsureScope(ctx context.Context, scope string, epoch int, highest int64) error
 	EnsureExpiry(ctx context.Context, e decky.Expiry, epoch int, wake bool) error
+	EnsureImport(ctx context.Context, im imports.Import) error
 }
 
 // Recovery runs in every worker; the holder of a lock works. All fields but StateFile are required.
@@ -129,6 +131,9 @@ func (r *Recovery) Pass(ctx context.Context) (owed bool, err error) {
 	}
 	owed, err = r.resubmit(ctx)
 	if err != nil {
+		return true, err
+	}
+	if err := r.imports(ctx); err != nil {
 		return true, err
 	}
 	return owed, r.tidy(ctx)
