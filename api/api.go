@@ -64,6 +64,8 @@ type Deps struct {
 	ComposeTopology func(context.Context, topology.Topology, topology.Graph) ([]byte, error)
 	// Pool is where decky addresses come from; a wished address outside is refused at the door. Zero leaves that to the lane.
 	Pool decky.Pool
+	// RunRetention has a pass of retention begin now; nil means that none can.
+	RunRetention func(context.Context) error
 	// Events is where live events come from. Without it event streams hold a snapshot and signs of life only.
 	Events EventLog
 	// Stopping is closed when the process is about to end: event streams end then. Nil means never.
@@ -145,6 +147,7 @@ func build(deps Deps, opts Options) (*gin.Engine, *server) {
 	s.registerTopologies()
 	s.registerOperations()
 	s.registerStatus()
+	s.registerRetention()
 	s.registerStreams()
 	s.serveDocument(group)
 	s.serveHealth(engine)

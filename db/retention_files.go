@@ -93,9 +93,9 @@ func (s *Store) AddRemoved(ctx context.Context, class RetentionClass, n int64) e
 	return interpret(s.queries().AddRetentionRemoved(ctx, dbsqlc.AddRetentionRemovedParams{Class: string(class), Removed: n}))
 }
 
-// DeckyKeys returns the keys of all deckies that exist, planned ones included.
-func (s *Store) DeckyKeys(ctx context.Context) (map[string]bool, error) {
-	keys, err := s.queries().ListDeckyKeys(ctx)
+// DeckyFolders returns by what names folders belong to deckies that exist, planned ones included: keys and ids.
+func (s *Store) DeckyFolders(ctx context.Context) (map[string]bool, error) {
+	keys, err := s.queries().ListDeckyFolders(ctx)
 	known := make(map[string]bool, len(keys))
 	for _, k := range keys {
 		known[k] = true

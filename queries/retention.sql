@@ -176,5 +176,5 @@ WHERE decky_key = @decky_key AND service = @service AND recorded AND recording_r
 SELECT DISTINCT decky_key, service, (date_trunc('day', started_at, 'UTC'))::timestamptz AS day FROM sessions
 WHERE ended_at IS NULL AND received_at > now() - @abandoned::interval AND sensor = '' AND service = ANY (@services::text[]);
 
--- name: ListDeckyKeys :many
-SELECT key FROM deckies WHERE deleted_at IS NULL;
+-- name: ListDeckyFolders :many
+SELECT unnest(ARRAY[key, id::text])::text AS name FROM deckies WHERE deleted_at IS NULL;

@@ -16,9 +16,10 @@ func RuntimeQueue(hostID string) string { return "runtime/" + hostID }
 
 // Workflow types, as they are registered and shown.
 const (
-	ScopeType    = "Scope"
-	MutationType = "Mutation"
-	ObserveType  = "Observe"
+	ScopeType     = "Scope"
+	MutationType  = "Mutation"
+	ObserveType   = "Observe"
+	RetentionType = "Retention"
 
 	TemporaryServiceType = "TemporaryService"
 )
@@ -42,6 +43,9 @@ func MutationID(operation uuid.UUID) string { return mutationPrefix + operation.
 
 // ObserveScheduleID returns the id of the schedule that lets a host's observer look at everything.
 func ObserveScheduleID(hostID string) string { return "observe/" + hostID }
+
+// RetentionScheduleID is the id of the schedule that removes what is too old or too much.
+const RetentionScheduleID = "retention"
 
 // ExpiryID returns the workflow id of the timer that waits for the end of a temporary service.
 func ExpiryID(id uuid.UUID) string { return expiryPrefix + id.String() }

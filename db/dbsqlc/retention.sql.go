@@ -141,23 +141,23 @@ func (q *Queries) ListArtifactsByName(ctx context.Context, arg ListArtifactsByNa
 	return items, nil
 }
 
-const listDeckyKeys = `-- name: ListDeckyKeys :many
-SELECT key FROM deckies WHERE deleted_at IS NULL
+const listDeckyFolders = `-- name: ListDeckyFolders :many
+SELECT unnest(ARRAY[key, id::text])::text AS name FROM deckies WHERE deleted_at IS NULL
 `
 
-func (q *Queries) ListDeckyKeys(ctx context.Context) ([]string, error) {
-	rows, err := q.db.Query(ctx, listDeckyKeys)
+func (q *Queries) ListDeckyFolders(ctx context.Context) ([]string, error) {
+	rows, err := q.db.Query(ctx, listDeckyFolders)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	items := []string{}
 	for rows.Next() {
-		var key string
-		if err := rows.Scan(&key); err != nil {
+		var name string
+		if err := rows.Scan(&name); err != nil {
 			return nil, err
 		}
-		items = append(items, key)
+		items = append(items, name)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

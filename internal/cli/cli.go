@@ -80,7 +80,8 @@ func (e Env) lookup(name string) string {
 	return value
 }
 
-// Commands returns the operator commands (login, logout, deckies, topologies, services, archetypes, operations, bus, status, doctor), to be added to the
+// Commands returns the operator commands (login, logout, deckies, topologies, services, archetypes, operations, retention, bus,
+// status, doctor), to be added to the
 // root. They print results on Stdout and everything else on Stderr, and return their errors unprinted: the caller
 // prints the error, which is safe for a terminal and may have several lines, and exits with [ExitCode]. Cancelling
 // the context (Ctrl-C) stops waiting, never the operation waited for. One set serves one execution at a time.
@@ -88,7 +89,7 @@ func Commands(env Env) []*cobra.Command {
 	a := &app{env: env}
 	commands := []*cobra.Command{
 		a.loginCommand(), a.logoutCommand(), a.deckiesOfTopologies(a.deckiesCommand()), a.topologiesCommand(),
-		a.servicesCommand(), a.archetypesCommand(), a.operationsCommand(),
+		a.servicesCommand(), a.archetypesCommand(), a.operationsCommand(), a.retentionCommand(),
 		a.busCommand(), a.statusCommand(), a.doctorCommand(),
 	}
 	for _, c := range commands {

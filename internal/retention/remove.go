@@ -72,21 +72,19 @@ func (f File) folder() string {
 	return path.Join(f.Owner, f.Service)
 }
 
-// RemoveFolder removes a folder if it is empty; it is no error if it is not any more.
-func (t Tree) RemoveFolder(f Folder) error {
+// RemoveFolder removes a folder if it is empty still, and reports whether it did.
+func (t Tree) RemoveFolder(f Folder) bool {
 	parent, name := path.Split(f.path)
-	err := t.in(f.kept, strings.TrimSuffix(parent, "/"), func(dir *os.Root) error {
+	return t.in(f.kept, strings.TrimSuffix(parent, "/"), func(dir *os.Root) error {
 		info, err := dir.Lstat(name)
-		if err != nil || !info.IsDir() {
+		if err == nil && !info.IsDir() {
+			err = errForeign
+		}
+		if err != nil {
 			return err
 		}
 		return dir.Remove(name)
-	})
-	var denied *fs.PathError
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errForeign) || errors.As(err, &denied) {
-		return nil // an error of removing is that something is in it, which the next walk finds
-	}
-	return err
+	}) == nil
 }
 
 // in calls do with a folder below a root, reached without following a link.

@@ -229,6 +229,9 @@ func (w *walk) folder(
 	parent *os.Root, name string, info fs.FileInfo, owner, at string, visit func(dir *os.Root, name string, info fs.FileInfo),
 ) {
 	dir, err := open(parent, name, info)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
 	if err != nil {
 		w.Foreign++
 		return
