@@ -55,7 +55,8 @@ func (f File) ours() bool {
 	case Artifact:
 		return storedPattern.MatchString(f.Name)
 	case Recording:
-		return shardPattern.MatchString(f.Name) && Recorded(f.Service)
+		_, ok := f.Day()
+		return ok && Recorded(f.Service)
 	case Log:
 		return logPattern.MatchString(f.Name) || f.kept && keptPattern.MatchString(f.Name)
 	}

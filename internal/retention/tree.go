@@ -48,9 +48,9 @@ type File struct {
 	kept bool // below the root of kept logs
 }
 
-// Day returns the day of a recording, its midnight in UTC.
+// Day returns the day of a recording, its midnight in UTC; ok is false for what is none of ours.
 func (f File) Day() (day time.Time, ok bool) {
-	if f.Kind != Recording {
+	if f.Kind != Recording || !shardPattern.MatchString(f.Name) {
 		return time.Time{}, false
 	}
 	day, err := time.Parse(time.DateOnly, strings.TrimSuffix(strings.TrimPrefix(f.Name, "sessions-"), ".jsonl"))
@@ -178,7 +178,7 @@ func (w *walk) spoolEntry(spool *os.Root, name string, info fs.FileInfo, f File)
 	case info.IsDir() && name == transcripts && Recorded(f.Service):
 		w.folder(spool, name, info, f.Owner, at, func(_ *os.Root, name string, info fs.FileInfo) {
 			f.Name = name
-			if _, ok := (File{Kind: Recording, Name: name}).Day(); !ok || !shardPattern.MatchString(name) {
+			if _, ok := (File{Kind: Recording, Name: name}).Day(); !ok {
 				w.Foreign++
 				return
 			}
