@@ -24,7 +24,7 @@ const replayDir = "testdata/replay"
 
 var typeOfFolder = map[string]string{
 	"mutation": workflows.MutationType, "scope": workflows.ScopeType, "observe": workflows.ObserveType,
-	"expiry": workflows.TemporaryServiceType,
+	"expiry": workflows.TemporaryServiceType, "retention": workflows.RetentionType,
 }
 
 // TestReplay_ReleasedHistoriesStillReplay is what allows an upgrade with open executions: the present code makes of every
@@ -88,6 +88,10 @@ func registerChanged(r sdkworker.WorkflowReplayer) {
 	register(r, workflows.TemporaryServiceType, func(ctx workflow.Context, in activities.ExpireInput) error {
 		_ = workflow.UpsertMemo(ctx, map[string]any{"more": true}) // it begins with a timer anyway
 		return workflows.TemporaryService(ctx, in)
+	})
+	register(r, workflows.RetentionType, func(ctx workflow.Context) (workflows.RetentionResult, error) {
+		_ = workflow.Sleep(ctx, more)
+		return workflows.Retention(ctx)
 	})
 	register(r, workflows.ObserveType, func(ctx workflow.Context, in workflows.ObserveInput) error {
 		_ = workflow.Sleep(ctx, more)
