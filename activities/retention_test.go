@@ -232,17 +232,19 @@ func TestTrimFiles_RecordingsByAgeAndQuota(t *testing.T) {
 func TestTrimFiles_KeptLogs(t *testing.T) {
 	t.Parallel()
 	k := newKeeper(t)
-	below := k.file(8, "web-01", "ssh", "log", uuid.NewString()+".log")
-	kept := k.fileAt(8, filepath.Join(k.tree.Kept, uuid.NewString(), "ssh", uuid.NewString()+".log"))
-	young := k.file(3, "web-01", "ssh", "log", uuid.NewString()+".log")
-	require.EqualValues(t, 2, k.trimFiles().Removed, "seven days is the default")
-	require.NoFileExists(t, below)
-	require.NoFileExists(t, kept)
-	live := k.file(0, "web-01", "ssh", "log", uuid.NewString()+".log")
+	kept := func(days int) string {
+		return k.fileAt(days, filepath.Join(k.tree.Kept, uuid.NewString(), "web-01", "ssh", uuid.NewString()+".log"))
+	}
+	old, young := kept(8), kept(3)
+	require.EqualValues(t, 1, k.trimFiles().Removed, "seven days is the default")
+	require.NoFileExists(t, old)
+	live := kept(0)
 	k.set(db.RetainLogs, db.RetentionLimits{MaxBytes: 1})
 	require.EqualValues(t, 1, k.trimFiles().Removed)
 	require.NoFileExists(t, young)
 	require.FileExists(t, live, "it may still be written")
+	require.Zero(t, k.trimFiles().Removed, "twice")
+	require.EqualValues(t, 2, k.of(db.RetainLogs).Removed)
 }
 
 // What a decoy puts in the way is neither followed nor removed, and does not keep the pass from its work.
@@ -256,16 +258,15 @@ func TestTrimFiles_HostileFiles(t *testing.T) {
 	spool := filepath.Join(k.tree.Artifacts, "web-01", "ssh")
 	old := time.Now().AddDate(0, 0, -50)
 	hostile := map[string]func(string) error{
-		storedName(1):                      func(p string) error { return os.Symlink(outside, p) },
-		storedName(2):                      func(p string) error { return syscall.Mkfifo(p, 0o640) },
-		storedName(3):                      func(p string) error { return os.Mkdir(p, 0o750) },
-		storedName(4) + "\n":               func(p string) error { return os.WriteFile(p, nil, 0o640) },
-		storedName(5):                      func(p string) error { return os.Link(outside, p) },
-		"transcripts/" + shard(old):        func(p string) error { return os.Symlink(outside, p) },
-		"log/" + uuid.NewString() + ".log": func(p string) error { return os.Mkdir(p, 0o750) },
+		storedName(1):               func(p string) error { return os.Symlink(outside, p) },
+		storedName(2):               func(p string) error { return syscall.Mkfifo(p, 0o640) },
+		storedName(3):               func(p string) error { return os.Mkdir(p, 0o750) },
+		storedName(4) + "\n":        func(p string) error { return os.WriteFile(p, nil, 0o640) },
+		storedName(5):               func(p string) error { return os.Link(outside, p) },
+		"transcripts/" + shard(old): func(p string) error { return os.Symlink(outside, p) },
+		"transcripts/" + shard(old.AddDate(0, 0, -2)): func(p string) error { return os.Mkdir(p, 0o750) },
 	}
 	k.file(50, "web-01", "ssh", "transcripts", shard(old.AddDate(0, 0, -1)))
-	k.file(50, "web-01", "ssh", "log", uuid.NewString()+".log")
 	for name, put := range hostile {
 		require.NoError(t, put(filepath.Join(spool, name)))
 		if n := strings.TrimSuffix(name, "\n"); n == name && !strings.Contains(name, "/") {
@@ -275,7 +276,7 @@ func TestTrimFiles_HostileFiles(t *testing.T) {
 	k.artifactRow(50, "../../../outside", "ssh")
 	k.artifactRow(50, storedName(6), "../ssh")
 	out := k.trimFiles()
-	require.EqualValues(t, 2, out.Removed)
+	require.EqualValues(t, 1, out.Removed)
 	require.Equal(t, len(hostile), out.Foreign)
 	for name := range hostile {
 		_, err := os.Lstat(filepath.Join(spool, name))

@@ -26,7 +26,7 @@ func (t Tree) Remove(f File) (Outcome, error) {
 		return Foreign, nil
 	}
 	outcome := Missing
-	err := t.in(f.kept, f.folder(), func(dir *os.Root) error {
+	err := t.in(f.Kind == Log, f.folder(), func(dir *os.Root) error {
 		info, err := dir.Lstat(f.Name)
 		if err != nil {
 			return err
@@ -48,27 +48,28 @@ func (t Tree) Remove(f File) (Outcome, error) {
 
 // ours reports whether the names of a file are of our patterns.
 func (f File) ours() bool {
-	if !ownerPattern.MatchString(f.Owner) || !servicePattern.MatchString(f.Service) {
+	if !servicePattern.MatchString(f.Service) {
 		return false
 	}
 	switch f.Kind {
 	case Artifact:
-		return storedPattern.MatchString(f.Name)
+		return keyPattern.MatchString(f.Owner) && storedPattern.MatchString(f.Name)
 	case Recording:
 		_, ok := f.Day()
-		return ok && Recorded(f.Service)
+		return ok && keyPattern.MatchString(f.Owner) && Recorded(f.Service)
 	case Log:
-		return logPattern.MatchString(f.Name) || f.kept && keptPattern.MatchString(f.Name)
+		return idPattern.MatchString(f.Owner) && keyPattern.MatchString(f.key) && logPattern.MatchString(f.Name)
 	}
 	return false
 }
 
 func (f File) folder() string {
-	switch {
-	case f.Kind == Recording:
+	switch f.Kind {
+	case Recording:
 		return path.Join(f.Owner, f.Service, transcripts)
-	case f.Kind == Log && !f.kept:
-		return path.Join(f.Owner, f.Service, logs)
+	case Log:
+		return path.Join(f.Owner, f.key, f.Service)
+	case Artifact:
 	}
 	return path.Join(f.Owner, f.Service)
 }
@@ -90,7 +91,7 @@ func (t Tree) RemoveFolder(f Folder) bool {
 
 // in calls do with a folder below a root, reached without following a link.
 func (t Tree) in(kept bool, folder string, do func(*os.Root) error) error {
-	root, err := os.OpenRoot(t.dir(kept))
+	root, err := t.open(kept)
 	if err != nil {
 		return err
 	}

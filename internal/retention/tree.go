@@ -14,6 +14,7 @@ import (
 	"os"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -35,7 +36,7 @@ func Kinds() []Kind { return []Kind{Artifact, Recording, Log} }
 // File is a file of one of our kinds.
 type File struct {
 	Kind Kind
-	// Owner is the key of a decky, or the id of one whose logs are kept outside of its folder.
+	// Owner is the key of the decky; of logs its id, since keys are used again.
 	Owner string
 	// Service is the folder of the service: a slug with "-" for "_".
 	Service string
@@ -45,7 +46,7 @@ type File struct {
 	// At is when it was written last. A time that was set ahead does not count.
 	At time.Time
 
-	kept bool // below the root of kept logs
+	key string // of logs, the folder between owner and service
 }
 
 // Day returns the day of a recording, its midnight in UTC; ok is false for what is none of ours.
@@ -59,18 +60,15 @@ func (f File) Day() (day time.Time, ok bool) {
 
 // Names of bus sheet section 6; \z and not $, so that a trailing line feed does not pass.
 var (
-	ownerPattern   = regexp.MustCompile(`\A[a-z0-9][a-z0-9-]{0,62}\z`)
+	keyPattern     = regexp.MustCompile(`\A[a-z0-9][a-z0-9-]{0,62}\z`)
 	servicePattern = regexp.MustCompile(`\A[a-z0-9][a-z0-9-]{0,31}\z`)
 	storedPattern  = regexp.MustCompile(`\A\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z_[a-f0-9]{12}_[A-Za-z0-9._-]{1,255}\z`)
 	shardPattern   = regexp.MustCompile(`\Asessions-\d{4}-\d{2}-\d{2}\.jsonl\z`)
 	logPattern     = regexp.MustCompile(`\A[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.log\z`)
-	keptPattern    = regexp.MustCompile(`\A[A-Za-z0-9][A-Za-z0-9_-]{0,127}\.log\z`)
+	idPattern      = regexp.MustCompile(`\A[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\z`)
 )
 
-const (
-	transcripts = "transcripts"
-	logs        = "log"
-)
+const transcripts = "transcripts"
 
 // Recorded reports whether a service, as a folder, has recordings.
 func Recorded(service string) bool { return service == "ssh" || service == "telnet" }
@@ -82,9 +80,9 @@ const readBatch = 512
 
 // Tree is where the files of one host are. A folder that does not exist has no files.
 type Tree struct {
-	// Artifacts has `<decky key>/<service>/`, which decoys can write to: artifacts, "transcripts/" and "log/".
+	// Artifacts has `<decky key>/<service>/` with artifacts and "transcripts/", where decoys can write.
 	Artifacts string
-	// Kept has logs of decoys that ended as `<decky id>/<service>/*.log`; "" for none.
+	// Kept has the logs of decoys that ended as `<decky id>/<decky key>/<service>/<boot>.log`; "" for none.
 	Kept string
 }
 
@@ -92,7 +90,7 @@ type Tree struct {
 type Found struct {
 	// Foreign counts what is not ours.
 	Foreign int
-	// Idle are empty folders that nobody changed for an hour, as paths `<owner>` and `<owner>/<service>...`, deepest first.
+	// Idle are empty folders that nobody changed for an hour.
 	Idle []Folder
 }
 
@@ -107,7 +105,6 @@ type Folder struct {
 type walk struct {
 	*Found
 	ctx   context.Context
-	tree  Tree
 	idle  time.Time
 	kept  bool
 	visit func(File)
@@ -117,19 +114,19 @@ type walk struct {
 func (t Tree) Walk(ctx context.Context, now time.Time, visit func(File)) (Found, error) {
 	var found Found
 	for _, kept := range []bool{false, true} {
-		dir := t.dir(kept)
-		if dir == "" {
-			continue
-		}
-		root, err := os.OpenRoot(dir)
+		root, err := t.open(kept)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return found, err
 		}
-		w := &walk{Found: &found, ctx: ctx, tree: t, idle: now.Add(-idleAfter), kept: kept, visit: visit}
-		err = w.owners(root)
+		w := &walk{Found: &found, ctx: ctx, idle: now.Add(-idleAfter), kept: kept, visit: visit}
+		if kept {
+			_, err = w.below(root, []*regexp.Regexp{idPattern, keyPattern, servicePattern}, nil, w.log)
+		} else {
+			_, err = w.below(root, []*regexp.Regexp{keyPattern, servicePattern}, nil, w.spoolEntry)
+		}
 		_ = root.Close()
 		if err != nil {
 			return found, err
@@ -141,72 +138,74 @@ func (t Tree) Walk(ctx context.Context, now time.Time, visit func(File)) (Found,
 // idleAfter is how long an empty folder must have been left alone: one that was just made is about to be used.
 const idleAfter = time.Hour
 
-func (t Tree) dir(kept bool) string {
+func (t Tree) open(kept bool) (*os.Root, error) {
+	dir := t.Artifacts
 	if kept {
-		return t.Kept
+		dir = t.Kept
 	}
-	return t.Artifacts
+	if dir == "" {
+		return nil, fs.ErrNotExist
+	}
+	return os.OpenRoot(dir)
 }
 
-func (w *walk) owners(root *os.Root) error {
-	_, err := w.entries(root, func(name string, info fs.FileInfo) {
-		if !ownerPattern.MatchString(name) || !info.IsDir() {
+// entry is called for something at a place below a root, in the folder it is in.
+type entry func(dir *os.Root, at []string, info fs.FileInfo)
+
+// below visits what is in the folders whose names are of the patterns, one for each level. n is how much is in the first.
+func (w *walk) below(dir *os.Root, levels []*regexp.Regexp, at []string, visit entry) (n int, err error) {
+	return w.entries(dir, func(name string, info fs.FileInfo) {
+		here := append(slices.Clone(at), name)
+		switch {
+		case len(levels) == 0:
+			visit(dir, here, info)
+		case !levels[0].MatchString(name) || !info.IsDir():
 			w.Foreign++
-			return
+		default:
+			w.folder(dir, here, info, levels[1:], visit)
 		}
-		w.folder(root, name, info, name, name, func(owner *os.Root, service string, info fs.FileInfo) {
-			if !servicePattern.MatchString(service) || !info.IsDir() {
-				w.Foreign++
-				return
-			}
-			w.folder(owner, service, info, name, path.Join(name, service), func(spool *os.Root, entry string, info fs.FileInfo) {
-				w.spoolEntry(spool, entry, info, File{Owner: name, Service: service, Name: entry, kept: w.kept})
-			})
-		})
 	})
-	return err
 }
 
-// spoolEntry is for what lies in the folder of a service.
-func (w *walk) spoolEntry(spool *os.Root, name string, info fs.FileInfo, f File) {
-	at := path.Join(f.Owner, f.Service, name)
-	switch {
-	case w.kept && keptPattern.MatchString(name):
-		w.file(info, Log, f)
-	case w.kept:
-		w.Foreign++
-	case info.IsDir() && name == transcripts && Recorded(f.Service):
-		w.folder(spool, name, info, f.Owner, at, func(_ *os.Root, name string, info fs.FileInfo) {
-			f.Name = name
-			if _, ok := (File{Kind: Recording, Name: name}).Day(); !ok {
-				w.Foreign++
-				return
-			}
-			w.file(info, Recording, f)
-		})
-	case info.IsDir() && name == logs:
-		w.folder(spool, name, info, f.Owner, at, func(_ *os.Root, name string, info fs.FileInfo) {
-			f.Name = name
-			if !logPattern.MatchString(name) {
-				w.Foreign++
-				return
-			}
-			w.file(info, Log, f)
-		})
-	case storedPattern.MatchString(name):
-		w.file(info, Artifact, f)
-	default:
-		w.Foreign++
+// folder is below for a folder that was just looked at.
+func (w *walk) folder(parent *os.Root, at []string, info fs.FileInfo, levels []*regexp.Regexp, visit entry) {
+	dir, err := open(parent, at[len(at)-1], info)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
 	}
-}
-
-func (w *walk) file(info fs.FileInfo, kind Kind, f File) {
-	bytes, at, ok := regular(info)
-	if !ok {
+	if err != nil {
 		w.Foreign++
 		return
 	}
-	f.Kind, f.Bytes, f.At = kind, bytes, at
+	defer func() { _ = dir.Close() }()
+	n, err := w.below(dir, levels, at, visit)
+	if n == 0 && err == nil && info.ModTime().Before(w.idle) {
+		w.Idle = append(w.Idle, Folder{Owner: at[0], path: path.Join(at...), kept: w.kept})
+	}
+}
+
+// spoolEntry is for what lies in the folder of a service.
+func (w *walk) spoolEntry(dir *os.Root, at []string, info fs.FileInfo) {
+	if at[2] == transcripts && info.IsDir() && Recorded(at[1]) {
+		w.folder(dir, at, info, nil, func(_ *os.Root, at []string, info fs.FileInfo) {
+			w.file(info, File{Kind: Recording, Owner: at[0], Service: at[1], Name: at[3]})
+		})
+		return
+	}
+	w.file(info, File{Kind: Artifact, Owner: at[0], Service: at[1], Name: at[2]})
+}
+
+func (w *walk) log(_ *os.Root, at []string, info fs.FileInfo) {
+	w.file(info, File{Kind: Log, Owner: at[0], key: at[1], Service: at[2], Name: at[3]})
+}
+
+func (w *walk) file(info fs.FileInfo, f File) {
+	bytes, at, ok := regular(info)
+	if !ok || !f.ours() {
+		w.Foreign++
+		return
+	}
+	f.Bytes, f.At = bytes, at
 	w.visit(f)
 }
 
@@ -222,25 +221,6 @@ func regular(info fs.FileInfo) (bytes int64, at time.Time, ok bool) {
 		at = changed
 	}
 	return st.Blocks * 512, at, true
-}
-
-// folder visits the entries of a folder in another, which was just looked at.
-func (w *walk) folder(
-	parent *os.Root, name string, info fs.FileInfo, owner, at string, visit func(dir *os.Root, name string, info fs.FileInfo),
-) {
-	dir, err := open(parent, name, info)
-	if errors.Is(err, fs.ErrNotExist) {
-		return
-	}
-	if err != nil {
-		w.Foreign++
-		return
-	}
-	defer func() { _ = dir.Close() }()
-	n, err := w.entries(dir, func(name string, info fs.FileInfo) { visit(dir, name, info) })
-	if n == 0 && err == nil && info.ModTime().Before(w.idle) {
-		w.Idle = append(w.Idle, Folder{Owner: owner, path: at, kept: w.kept})
-	}
 }
 
 // entries calls visit for what is in a folder, and returns how much that is.

@@ -64,8 +64,8 @@ func TestWalk_FindsOurFiles(t *testing.T) {
 	b.artifact("web-01", "smtp", stored)
 	b.artifact("web-01", "ssh", stored)
 	b.artifact("web-01", "ssh", "transcripts", "sessions-2026-01-02.jsonl")
-	b.artifact("web-01", "docker-api", "log", bootID+".log")
-	b.write(filepath.Join(b.tree.Kept, bootID, "ssh", "1-"+bootID+".log"), 100)
+	b.artifact("web-01", "docker-api", stored)
+	b.write(filepath.Join(b.tree.Kept, bootID, "web-01", "docker-api", bootID+".log"), 100)
 	files, found := b.walk()
 	require.Zero(t, found.Foreign)
 	require.Len(t, files, 5)
@@ -75,7 +75,7 @@ func TestWalk_FindsOurFiles(t *testing.T) {
 		require.Positive(t, f.Bytes)
 		require.WithinDuration(t, time.Now(), f.At, time.Minute)
 	}
-	require.ElementsMatch(t, []retention.Kind{retention.Artifact, retention.Artifact, retention.Recording, retention.Log, retention.Log}, kinds)
+	require.ElementsMatch(t, []retention.Kind{retention.Artifact, retention.Artifact, retention.Recording, retention.Artifact, retention.Log}, kinds)
 	for _, f := range files {
 		outcome, err := b.tree.Remove(f)
 		require.NoError(t, err)
@@ -142,11 +142,16 @@ func TestWalk_LeavesForeignThingsAlone(t *testing.T) {
 	require.NoError(t, os.MkdirAll(filepath.Join(b.tree.Artifacts, "web-07", "ssh"), 0o750))
 	require.NoError(t, os.Symlink("../../web-02/ssh/transcripts", filepath.Join(b.tree.Artifacts, "web-07", "ssh", "transcripts")))
 
+	for _, name := range []string{bootID + ".log.part", "x.log", bootID + ".log\n"} {
+		b.write(filepath.Join(b.tree.Kept, bootID, "web-01", "ssh", name), 10)
+	}
+	b.write(filepath.Join(b.tree.Kept, "web-01", "ssh", bootID+".log"), 10)
+
 	before := snapshot(t, filepath.Dir(b.tree.Artifacts))
 	files, found := b.walk()
 	require.Len(t, files, 1, "%+v", files)
 	require.Equal(t, "web-02", files[0].Owner)
-	require.Equal(t, len(hostile)+6, found.Foreign)
+	require.Equal(t, len(hostile)+6+4, found.Foreign)
 
 	for name := range hostile {
 		for _, kind := range retention.Kinds() {
