@@ -8,6 +8,7 @@ GO         ?= go
 UP_FLAGS   ?=
 CHAOS_RUNS ?= 200
 BENCHTIME  ?= 1s
+BENCH_EVENTS ?= 1000000
 PACKAGES   ?= ./...
 
 # Without git, or without a commit, the version is "dev"; nothing depends on it.
@@ -59,8 +60,8 @@ generate: bin/sqlc ## Generate the database code and the OpenAPI document
 	mv bin/openapi.yaml api/openapi.yaml
 
 .PHONY: bench
-bench: install-test build ## Run the benchmarks (BENCHTIME=1s)
-	@$(GO) test -run '^$$' -bench=. -benchtime=$(BENCHTIME) -timeout 1h ./bench/...
+bench: install-test build ## Run the benchmarks (BENCHTIME=1s BENCH_EVENTS=1000000)
+	@DECNET_BENCH_EVENTS=$(BENCH_EVENTS) $(GO) test -p 1 -run '^$$' -bench=. -benchtime=$(BENCHTIME) -timeout 1h ./bench/... ./db
 
 .PHONY: chaos
 chaos: install-test build bin/nats-server ## Kill things at random, CHAOS_RUNS times

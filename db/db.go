@@ -1,7 +1,10 @@
 // Package db is the control plane's memory: a pool, one transaction helper, migrations, and queries that speak domain
 // types. Generated rows do not leave it.
 //
-// Lock order inside a transaction: operation, decky, addresses. Nothing here talks to the network but to Postgres.
+// Lock order inside a transaction: operation, decky, addresses. Ingest takes locks of its own first: cursors or the import, slots
+// of decky keys, attackers by address, sessions by decky key and session, commands, bounties, artifacts and credentials each by
+// key, reuse by secret, sequences and outcomes by key; and deckies, by name, last. Who deletes rows of it skips the locked ones.
+// Nothing here talks to the network but to Postgres.
 package db
 
 import (
@@ -51,6 +54,10 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	}
 	config.MaxConns = 32
 	config.MaxConnIdleTime = time.Minute
+	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+		sendUUIDs(conn.TypeMap())
+		return nil
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)

@@ -37,6 +37,7 @@ func TestMigrations_UpDownUpAlsoWithRows(t *testing.T) {
 	_, err = store.Installation(t.Context())
 	require.NoError(t, err)
 	add(t, store, newOperation())
+	ingestOnce(t, store)
 	store.Close()
 
 	_, err = provider.DownTo(t.Context(), 0)

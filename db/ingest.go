@@ -1,7 +1,10 @@
 package db
 
 import (
+	"context"
 	"encoding/json"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -14,9 +17,10 @@ type IngestBatch struct {
 	// Extractions are in the order of their lines. Events of imports are stored once, whoever reads them again; of our own
 	// decoys the cursor sees to that.
 	Extractions []ingest.Extraction
-	Cursors     []IngestCursor
-	Sequences   []IngestSequence
-	Outcomes    []IngestOutcome
+	// Cursors has one of a file at most.
+	Cursors   []IngestCursor
+	Sequences []IngestSequence
+	Outcomes  []IngestOutcome
 	// Import is set when the lines are those of an import.
 	Import *ImportProgress
 }
@@ -63,7 +67,8 @@ type IngestOutcome struct {
 	Lines    int64
 }
 
-// ImportProgress says how far an import is, in the terms of its reader; From and the running state are compared and set.
+// ImportProgress says how far an import is, in the terms of its reader; From and the running state are compared and set (a
+// Conflict fault, `import_moved`). Empty is `{}`, where an import begins.
 type ImportProgress struct {
 	ID        uuid.UUID
 	From, To  json.RawMessage
@@ -77,4 +82,50 @@ type IngestResult struct {
 	Stored, Duplicates int
 	NewAttackers       int
 	EndedSessions      int
+}
+
+// Ingest stores a batch and what follows from it, or nothing of it. It does not change the batch. Any number of ingesters and
+// imports may store at the same time.
+func (s *Store) Ingest(ctx context.Context, b IngestBatch) (IngestResult, error) {
+	var result IngestResult
+	err := s.InTx(ctx, func(tx *Tx) error {
+		in := &ingestion{tx: tx, batch: b}
+		if err := tx.q.PlanIngest(ctx); err != nil {
+			return err
+		}
+		for _, step := range []func(context.Context) error{
+			in.takePlace, in.lockSlots, in.leaveOutDuplicates, in.meetAttackers, in.storeEvents, in.foldSessions, in.storeCommands,
+			in.storeBounties, in.storeArtifacts, in.storeCredentials, in.updateAttackers, in.publish, in.keepPlace, in.noteActivity,
+		} {
+			if err := step(ctx); err != nil {
+				return err
+			}
+		}
+		result = in.result
+		return nil
+	})
+	if err != nil {
+		return IngestResult{}, err
+	}
+	return result, nil
+}
+
+// ingestion is one try to store a batch. Its steps run in the order of the locks they take.
+type ingestion struct {
+	tx    *Tx
+	batch IngestBatch
+	// kept are the batch's extractions without those of lines imported before.
+	kept      []*ingest.Extraction
+	attackers attackerRows
+	outbox    []Event
+	result    IngestResult
+}
+
+// storable returns a text as Postgres can keep it. Parsers and importers spell control characters, so that it is the text
+// itself; but one text Postgres refuses would hold up everything behind it for ever.
+func storable(s string) string {
+	if utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 {
+		return s
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", `\x00`)
 }

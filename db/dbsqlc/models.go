@@ -68,6 +68,12 @@ type DeckyRevision struct {
 	ClosedAt    *time.Time
 }
 
+type IngestSequence struct {
+	DeckyID  uuid.UUID
+	Service  string
+	Sequence json.RawMessage
+}
+
 type Installation struct {
 	Singleton       bool
 	ID              uuid.UUID

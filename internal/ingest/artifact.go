@@ -52,3 +52,12 @@ func (e *extraction) artifact() {
 	e.Artifact = &a
 	e.bounty(BountyArtifact, string(kind), p)
 }
+
+// Key is equal for two sightings of the same artifact: of ours by the name it is kept under, of a foreign sensor's by session
+// and checksum.
+func (a *Artifact) Key(src Source) Hash {
+	if src.Imported() {
+		return keyOf(src.DeckyKey, a.Session, a.SHA256)
+	}
+	return keyOf(src.DeckyKey, a.Folder, a.StoredAs)
+}

@@ -11,7 +11,7 @@ import (
 const (
 	maxAttackerServices = 256
 	maxAttackerDeckies  = 4096
-	maxVictimDomains    = 1024
+	maxVictimDomains    = 256
 )
 
 // internalPrefix begins the names of machines that are no deckies, such as the prober's.
