@@ -330,7 +330,7 @@ func TestTrim_LeavesLockedRowsAndDoesNotWait(t *testing.T) {
 	}
 }
 
-// TestTrim_IngestGoesOn has three writers with a lock timeout of 200 ms insert, and touch the rows that are trimmed, all the
+// TestTrim_IngestGoesOn has three writers with a lock timeout of a second insert, and touch the rows that are trimmed, all the
 // while: none of them fails and none of them waits long.
 func TestTrim_IngestGoesOn(t *testing.T) {
 	t.Parallel()
@@ -349,7 +349,7 @@ func TestTrim_IngestGoesOn(t *testing.T) {
 		 UPDATE credentials SET attempt_count = attempt_count + 1, last_seen = $2 FROM c WHERE credentials.key = c.key`,
 	} {
 		conn := k.connect()
-		_, err := conn.Exec(ctx, `SET lock_timeout = '200ms'`)
+		_, err := conn.Exec(ctx, `SET lock_timeout = '1s'`)
 		require.NoError(t, err)
 		wg.Go(func() {
 			for ctx.Err() == nil {

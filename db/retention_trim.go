@@ -50,6 +50,9 @@ func (s *Store) Trim(ctx context.Context, step TrimStep) (removed int64, next Tr
 		step.Before = forever
 	}
 	err = s.InTx(ctx, func(tx *Tx) error {
+		if err := tx.q.PlanIngest(ctx); err != nil { // the oldest rows are found by indexes, too
+			return err
+		}
 		if removed, next, err = tx.trim(ctx, step); err != nil || removed == 0 {
 			return err
 		}
