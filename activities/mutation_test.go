@@ -29,7 +29,11 @@ type bundle struct {
 
 func setup(t *testing.T) *bundle {
 	t.Helper()
-	store := dbtest.Open(t)
+	return setupOn(t, dbtest.Open(t))
+}
+
+func setupOn(t *testing.T, store *db.Store) *bundle {
+	t.Helper()
 	box, err := secretbox.New(make([]byte, secretbox.KeyBytes))
 	require.NoError(t, err)
 	return &bundle{t: t, store: store, box: box, acts: &activities.Mutation{

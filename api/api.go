@@ -69,6 +69,8 @@ type Deps struct {
 	Pool decky.Pool
 	// ArtifactsRoot is where decoys keep recordings and captured files; "" means they are not to be had here.
 	ArtifactsRoot string
+	// RunRetention has a pass of retention begin now; nil means that none can.
+	RunRetention func(context.Context) error
 	// Events is where live events come from. Without it event streams hold a snapshot and signs of life only.
 	Events EventLog
 	// Stopping is closed when the process is about to end: event streams end then. Nil means never.
@@ -166,6 +168,7 @@ func build(deps Deps, opts Options) (*gin.Engine, *server) {
 	s.registerArtifacts()
 	s.registerIngest()
 	s.registerStatus()
+	s.registerRetention()
 	s.registerStreams()
 	s.registerImports()
 	s.serveDocument(group)

@@ -105,6 +105,10 @@ var routeRoles = map[string]string{
 	"GET /api/v1/deckies/events":                                                  "viewer",
 	"GET /api/v1/topologies/:topology_id/events":                                  "viewer",
 
+	"GET /api/v1/retention":        "viewer",
+	"PUT /api/v1/retention/:class": "admin",
+	"POST /api/v1/retention/run":   "admin",
+
 	"GET /api/v1/openapi.yaml": "open",
 	"GET /api/v1/openapi.json": "open",
 	"GET /healthz":             "open",
@@ -127,7 +131,7 @@ func TestRoles_EveryRoute(t *testing.T) {
 		needs, ok := routeRoles[name]
 		require.True(t, ok, "%s has no entry", name)
 		path := parameter.ReplaceAllString(route.Path, uuid.NewString())
-		path = strings.NewReplacer(":decky", "nowhere", ":service", "ssh", ":slug", "ssh").Replace(path)
+		path = strings.NewReplacer(":decky", "nowhere", ":service", "ssh", ":slug", "ssh", ":class", "events").Replace(path)
 		c := call{method: route.Method}
 		if route.Method != http.MethodGet {
 			c.body = `{"nonsense":1}`

@@ -247,8 +247,3 @@ func (s *Store) RecordSelfCheck(ctx context.Context, c SelfCheck) error {
 		DeckyID: c.DeckyID, Service: c.Service,
 	}))
 }
-
-// DeleteSelfChecks forgets self checks made before a time.
-func (s *Store) DeleteSelfChecks(ctx context.Context, before time.Time) error {
-	return interpret(s.queries().DeleteSelfChecksBefore(ctx, before))
-}

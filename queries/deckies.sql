@@ -118,6 +118,3 @@ SELECT * FROM decky_endpoints WHERE decky_id = ANY(@decky_ids::uuid[]) ORDER BY 
 -- name: InsertSelfCheck :exec
 INSERT INTO self_checks (local_ip, local_port, remote_ip, remote_port, decky_id, service)
 VALUES (@local_ip, @local_port, @remote_ip, @remote_port, @decky_id, @service);
-
--- name: DeleteSelfChecksBefore :exec
-DELETE FROM self_checks WHERE at < @before;

@@ -61,7 +61,7 @@ func build(c client.Client, queue string, o worker.Options) Worker {
 }
 
 // Control returns a worker for the control queue. Any number may run.
-func Control(c client.Client, m *activities.Mutation, s *activities.Scope, x *activities.Expiry, i *activities.Import) Worker {
+func Control(c client.Client, m *activities.Mutation, s *activities.Scope, x *activities.Expiry, i *activities.Import, r *activities.Retention) Worker {
 	w := build(c, workflows.ControlQueue, worker.Options{
 		StickyScheduleToStartTimeout:     stickyTimeout,
 		MaxConcurrentWorkflowTaskPollers: 4,
@@ -71,6 +71,7 @@ func Control(c client.Client, m *activities.Mutation, s *activities.Scope, x *ac
 	w.w.RegisterActivity(s)
 	w.w.RegisterActivity(x)
 	w.w.RegisterActivity(i.EndImport)
+	w.w.RegisterActivity(r)
 	return w
 }
 
@@ -82,18 +83,20 @@ func RegisterWorkflows(r interface {
 	r.RegisterWorkflowWithOptions(workflows.Scope, workflow.RegisterOptions{Name: workflows.ScopeType})
 	r.RegisterWorkflowWithOptions(workflows.Mutation, workflow.RegisterOptions{Name: workflows.MutationType})
 	r.RegisterWorkflowWithOptions(workflows.TemporaryService, workflow.RegisterOptions{Name: workflows.TemporaryServiceType})
+	r.RegisterWorkflowWithOptions(workflows.Retention, workflow.RegisterOptions{Name: workflows.RetentionType})
 	r.RegisterWorkflowWithOptions(workflows.Observe, workflow.RegisterOptions{Name: workflows.ObserveType})
 	r.RegisterWorkflowWithOptions(workflows.Import, workflow.RegisterOptions{Name: workflows.ImportType})
 }
 
 // Runtime returns the worker of a host's decoys. Exactly one may run per host.
-func Runtime(c client.Client, hostID string, r *activities.Runtime) Worker {
+func Runtime(c client.Client, hostID string, r *activities.Runtime, f *activities.Files) Worker {
 	w := build(c, workflows.RuntimeQueue(hostID), worker.Options{
 		DisableWorkflowWorker:              true,
 		MaxConcurrentActivityExecutionSize: maxConverges,
 		MaxHeartbeatThrottleInterval:       time.Second,
 	})
 	w.w.RegisterActivity(r)
+	w.w.RegisterActivity(f)
 	return w
 }
 

@@ -19,9 +19,10 @@ const IntelQueue = "intel"
 
 // Workflow types, as they are registered and shown.
 const (
-	ScopeType    = "Scope"
-	MutationType = "Mutation"
-	ObserveType  = "Observe"
+	ScopeType     = "Scope"
+	MutationType  = "Mutation"
+	ObserveType   = "Observe"
+	RetentionType = "Retention"
 
 	TemporaryServiceType = "TemporaryService"
 	ImportType           = "Import"
@@ -50,6 +51,9 @@ func ObserveScheduleID(hostID string) string { return "observe/" + hostID }
 
 // ImportID returns the workflow id of an import.
 func ImportID(id uuid.UUID) string { return importPrefix + id.String() }
+
+// RetentionScheduleID is the id of the schedule that removes what is too old or too much.
+const RetentionScheduleID = "retention"
 
 // ExpiryID returns the workflow id of the timer that waits for the end of a temporary service.
 func ExpiryID(id uuid.UUID) string { return expiryPrefix + id.String() }

@@ -52,6 +52,23 @@ func touchDecoys(ctx workflow.Context, queue, summary string, within time.Durati
 	})
 }
 
+// TrimLimit bounds a whole pass of retention.
+const TrimLimit = 9 * time.Minute
+
+// trim is for removing what is too old, on the queue of who can. It gives up after a while: the next pass comes anyway.
+func trim(ctx workflow.Context, queue, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:              queue,
+		StartToCloseTimeout:    2 * time.Minute,
+		ScheduleToCloseTimeout: 3 * time.Minute,
+		HeartbeatTimeout:       10 * time.Second,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: 30 * time.Second,
+		},
+		Summary: summary,
+	})
+}
+
 // touchTopology is for work on the decoys of many deckies, on the queue of their host.
 func touchTopology(ctx workflow.Context, queue, summary string) workflow.Context {
 	o := workflow.GetActivityOptions(touchDecoys(ctx, queue, summary, TopologyLimit))

@@ -59,6 +59,7 @@ func TestRecord(t *testing.T) {
 	t.Run("temporary services", recordTemporaryServices)
 	t.Run("topologies", recordTopologies)
 	t.Run("imports", recordImports)
+	t.Run("retention", recordRetention)
 }
 
 func recordMutations(t *testing.T) {
@@ -166,6 +167,8 @@ type stage struct {
 	plans      map[uuid.UUID]plan
 	ended      map[uuid.UUID]bool
 	converging map[uuid.UUID]bool
+	trims      int // of rows, so far
+	trimPlan   trimPlan
 }
 
 func sharedServer(t *testing.T) client.Client {
@@ -189,12 +192,14 @@ func newStage(t *testing.T, c client.Client) *stage {
 	})
 	for name, act := range map[string]any{
 		"Begin": s.Begin, "Activate": s.end, "Discard": s.nothing, "Settle": s.Settle, "Confirm": s.Confirm, "EndCancelled": s.end, "Expire": s.Expire,
+		"TrimRows": s.TrimRows,
 	} {
 		control.RegisterActivityWithOptions(act, activity.RegisterOptions{Name: name})
 	}
 	host.RegisterActivityWithOptions(s.Converge, activity.RegisterOptions{Name: "Converge"})
 	host.RegisterActivityWithOptions(s.ConvergeTopology, activity.RegisterOptions{Name: "ConvergeTopology"})
 	host.RegisterActivityWithOptions(func(context.Context) error { return nil }, activity.RegisterOptions{Name: "Observe"})
+	host.RegisterActivityWithOptions(s.TrimFiles, activity.RegisterOptions{Name: "TrimFiles"})
 	for _, w := range []sdkworker.Worker{control, host} {
 		require.NoError(t, w.Start())
 		t.Cleanup(w.Stop)

@@ -25,6 +25,7 @@ const replayDir = "testdata/replay"
 var typeOfFolder = map[string]string{
 	"mutation": workflows.MutationType, "scope": workflows.ScopeType, "observe": workflows.ObserveType,
 	"expiry": workflows.TemporaryServiceType, "import": workflows.ImportType,
+	"expiry": workflows.TemporaryServiceType, "retention": workflows.RetentionType,
 }
 
 // TestReplay_ReleasedHistoriesStillReplay is what allows an upgrade with open executions: the present code makes of every
@@ -92,6 +93,10 @@ func registerChanged(r sdkworker.WorkflowReplayer) {
 	register(r, workflows.ImportType, func(ctx workflow.Context, in activities.ImportInput) (activities.ImportResult, error) {
 		_ = workflow.Sleep(ctx, more)
 		return workflows.Import(ctx, in)
+	})
+	register(r, workflows.RetentionType, func(ctx workflow.Context) (workflows.RetentionResult, error) {
+		_ = workflow.Sleep(ctx, more)
+		return workflows.Retention(ctx)
 	})
 	register(r, workflows.ObserveType, func(ctx workflow.Context, in workflows.ObserveInput) error {
 		_ = workflow.Sleep(ctx, more)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 
 	"github.com/decnet/decnet/activities"
 	"github.com/decnet/decnet/internal/ingest"
+	"github.com/decnet/decnet/internal/retention"
 	"github.com/decnet/decnet/internal/role/observer"
 	"github.com/decnet/decnet/internal/role/recovery"
 	"github.com/decnet/decnet/internal/role/relay"
@@ -46,6 +48,7 @@ func (p *process) workerRole() role {
 			Store: p.store, Accept: p.dispatcher.Accept, Hash: p.dispatcher.RequestHash, Now: time.Now,
 		}
 		imported := &activities.Import{Store: p.store, Extractor: ingest.NewExtractor(nil), Log: p.log}
+		retain := &activities.Retention{Store: p.store, Log: p.log}
 		polls, reads, recovered := make(chan struct{}), make(chan struct{}), make(chan struct{}, 1)
 		rec := &recovery.Recovery{
 			Store: p.store, Temporal: p.temporal, Namespace: p.cfg.TemporalNamespace, Dispatcher: p.dispatcher,
@@ -58,7 +61,7 @@ func (p *process) workerRole() role {
 		}
 		g, gctx := errgroup.WithContext(ctx)
 		g.Go(func() error {
-			return worker.Control(p.temporal, mutation, scope, expiry, imported).Run(gctx, func() { close(polls) })
+			return worker.Control(p.temporal, mutation, scope, expiry, imported, retain).Run(gctx, func() { close(polls) })
 		})
 		g.Go(func() error { return worker.Intel(p.temporal, imported).Run(gctx, func() { close(reads) }) })
 		g.Go(func() error { return rec.Run(gctx) })
@@ -82,12 +85,18 @@ func (p *process) runtimeRole(rt runtime.Runtime) role {
 		if rt.Name() == runtimeDocker {
 			acts.Listening = listening
 		}
+		files := &activities.Files{Store: p.store, Tree: p.tree(), Now: time.Now, Log: p.log}
 		g, gctx := errgroup.WithContext(ctx)
-		g.Go(func() error { return worker.Runtime(p.temporal, p.hostID, acts).Run(gctx, ready) })
+		g.Go(func() error { return worker.Runtime(p.temporal, p.hostID, acts, files).Run(gctx, ready) })
 		g.Go(func() error { return watch.Run(gctx) })
 		g.Go(func() error { return lock.Keep(gctx) })
 		return g.Wait()
 	}}
+}
+
+// tree is where decoys of this host leave their files.
+func (p *process) tree() retention.Tree {
+	return retention.Tree{Artifacts: p.cfg.ArtifactsRoot, Kept: filepath.Join(p.cfg.DataDir, "decoys", "kept")}
 }
 
 // bridgeRole carries committed events from the outbox to the bus.

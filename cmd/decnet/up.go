@@ -209,6 +209,7 @@ func (p *process) apiRole(ctx context.Context, l net.Listener) (role, error) {
 		Store: p.store, Dispatcher: p.dispatcher, Key: p.key, Log: p.log, Metrics: p.metrics, Ready: p.readiness,
 		Pool: p.pool, Compose: p.composeWith, ComposeTopology: p.composeTopology, Events: p.events, Stopping: stopping,
 		ArtifactsRoot: p.cfg.ArtifactsRoot,
+		RunRetention:  p.dispatcher.RunRetention,
 	}, api.Options{
 		TokenLife: time.Duration(p.cfg.JWTExpMinutes) * time.Minute, LimiterEnabled: p.cfg.LimiterEnabled,
 		TemporalUIURL: p.at.temporalUI, TemporalNamespace: p.cfg.TemporalNamespace, Version: version,

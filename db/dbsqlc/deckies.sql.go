@@ -64,15 +64,6 @@ func (q *Queries) DeleteEndpoints(ctx context.Context, deckyID uuid.UUID) error 
 	return err
 }
 
-const deleteSelfChecksBefore = `-- name: DeleteSelfChecksBefore :exec
-DELETE FROM self_checks WHERE at < $1
-`
-
-func (q *Queries) DeleteSelfChecksBefore(ctx context.Context, before time.Time) error {
-	_, err := q.db.Exec(ctx, deleteSelfChecksBefore, before)
-	return err
-}
-
 const discardRevision = `-- name: DiscardRevision :exec
 UPDATE decky_revisions SET state = 'discarded', closed_at = now() WHERE operation_id = $1 AND state = 'pending'
 `

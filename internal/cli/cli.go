@@ -89,7 +89,7 @@ func Commands(env Env) []*cobra.Command {
 		a.loginCommand(), a.logoutCommand(), a.deckiesOfTopologies(a.deckiesCommand()), a.topologiesCommand(),
 		a.servicesCommand(), a.archetypesCommand(), a.operationsCommand(), a.importCommand(), a.importsCommand(),
 		a.eventsCommand(), a.attackersCommand(), a.sessionsCommand(), a.capturedCommandsCommand(), a.bountiesCommand(),
-		a.capturedCredentialsCommand(), a.reuseCommand(), a.artifactsCommand(), a.ingestStatusCommand(),
+		a.capturedCredentialsCommand(), a.reuseCommand(), a.artifactsCommand(), a.ingestStatusCommand(), a.retentionCommand(),
 		a.busCommand(), a.statusCommand(), a.doctorCommand(),
 	}
 	for _, c := range commands {

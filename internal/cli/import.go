@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
 	"github.com/decnet/decnet/internal/imports"
@@ -323,16 +324,4 @@ func (l *statusLine) close() {
 }
 
 // size says a number of bytes for people.
-func size(n int64) string {
-	const step = 1024
-	if n < step {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, unit := float64(n)/step, 0
-	for value >= step && unit < len(sizeUnits)-1 {
-		value, unit = value/step, unit+1
-	}
-	return fmt.Sprintf("%.1f %s", value, sizeUnits[unit])
-}
-
-var sizeUnits = []string{"KiB", "MiB", "GiB", "TiB"}
+func size(n int64) string { return units.BytesSize(float64(n)) }

@@ -196,7 +196,7 @@ func TestImports_ListShowAndCancel(t *testing.T) {
 	require.Contains(t, out, `\x1b[31mevil\n`)
 	out, _, err = b.run("imports", "show", importID, "-o", "table")
 	require.NoError(t, err)
-	for _, want := range []string{"skipped   3 (blank 2, truncated 1)", "bytes       1.0 MiB of 2.0 MiB read", "cowrie.command.input  10", "import_nothing_kept"} {
+	for _, want := range []string{"skipped   3 (blank 2, truncated 1)", "bytes       1MiB of 2MiB read", "cowrie.command.input  10", "import_nothing_kept"} {
 		require.Contains(t, out, want)
 	}
 	_, _, err = b.run("imports", "show", importID, "--wait", "-o", "table")

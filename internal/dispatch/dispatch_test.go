@@ -76,8 +76,10 @@ func setup(t *testing.T) *bundle {
 		Store: b.store, Box: box, Pool: decky.Pool{Prefix: decky.LoopbackPool}, HostID: "h1", Now: time.Now,
 	}, &activities.Scope{Store: b.store, Temporal: c, MutationID: workflows.MutationID},
 		&activities.Expiry{Store: b.store, Accept: b.d.Accept, Hash: b.d.RequestHash, Now: time.Now},
-		&activities.Import{Store: b.store, Extractor: ingest.NewExtractor(nil), Log: quiet})
-	host := worker.Runtime(c, "h1", &activities.Runtime{Store: b.store, Runtime: b.rt, Now: time.Now, Log: quiet})
+		&activities.Import{Store: b.store, Extractor: ingest.NewExtractor(nil), Log: quiet},
+		&activities.Retention{Store: b.store, Log: quiet})
+	host := worker.Runtime(c, "h1", &activities.Runtime{Store: b.store, Runtime: b.rt, Now: time.Now, Log: quiet},
+		&activities.Files{Store: b.store, Now: time.Now, Log: quiet})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan struct{}, 3)
 	go func() { _ = b.d.Run(ctx); done <- struct{}{} }()

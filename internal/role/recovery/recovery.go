@@ -37,9 +37,9 @@ const (
 	// grace is how long a fresh operation is left to the process that accepted it.
 	grace        = 2 * time.Second
 	observeEvery = 30 * time.Second
+	retainEvery  = 10 * time.Minute
 	catchUp      = 10 * time.Second
 	maxOpen      = 10_000
-	selfChecks   = time.Hour
 	// expiriesAhead is how long before its end a temporary service is sure to have its timer.
 	expiriesAhead = 10 * time.Minute
 )
@@ -343,8 +343,14 @@ func (r *Recovery) end(ctx context.Context, run *commonpb.WorkflowExecution) err
 	return nil
 }
 
-// schedules makes sure that every host with a runtime is looked at.
+// schedules makes sure that every host with a runtime is looked at, and that what is too old is removed.
 func (r *Recovery) schedules(ctx context.Context) error {
+	err := r.schedule(ctx, workflows.RetentionScheduleID, retainEvery, &client.ScheduleWorkflowAction{
+		Workflow: workflows.RetentionType, WorkflowExecutionTimeout: workflows.TrimLimit,
+	})
+	if err != nil {
+		return err
+	}
 	roles, err := r.Store.Roles(ctx)
 	if err != nil {
 		return err
@@ -355,34 +361,53 @@ func (r *Recovery) schedules(ctx context.Context) error {
 			continue
 		}
 		seen[role.HostID] = true
-		if err := r.schedule(ctx, role.HostID); err != nil {
+		err := r.schedule(ctx, workflows.ObserveScheduleID(role.HostID), observeEvery, &client.ScheduleWorkflowAction{
+			Workflow: workflows.ObserveType, Args: []any{workflows.ObserveInput{HostID: role.HostID}},
+			WorkflowExecutionTimeout: observeEvery,
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *Recovery) schedule(ctx context.Context, hostID string) error {
-	id := workflows.ObserveScheduleID(hostID)
-	_, err := r.Temporal.ScheduleClient().GetHandle(ctx, id).Describe(ctx)
+// schedule makes sure that an action is taken every so often, one at a time, as this release wants it. Whether the schedule is
+// paused is left to whoever paused it.
+func (r *Recovery) schedule(ctx context.Context, id string, every time.Duration, action *client.ScheduleWorkflowAction) error {
+	action.ID, action.TaskQueue = id, workflows.ControlQueue
+	spec := client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: every}}}
+	handle := r.Temporal.ScheduleClient().GetHandle(ctx, id)
+	found, err := handle.Describe(ctx)
 	var missing *serviceerror.NotFound
-	if err == nil || !errors.As(err, &missing) {
-		return err
+	switch {
+	case err == nil && !scheduled(found.Schedule, every, action):
+		err = handle.Update(ctx, client.ScheduleUpdateOptions{
+			DoUpdate: func(in client.ScheduleUpdateInput) (*client.ScheduleUpdate, error) {
+				s := in.Description.Schedule
+				s.Spec, s.Action = &spec, action
+				s.Policy = &client.SchedulePolicies{Overlap: enums.SCHEDULE_OVERLAP_POLICY_SKIP, CatchupWindow: catchUp}
+				return &client.ScheduleUpdate{Schedule: &s}, nil
+			},
+		})
+	case errors.As(err, &missing):
+		_, err = r.Temporal.ScheduleClient().Create(ctx, client.ScheduleOptions{
+			ID: id, Spec: spec, Action: action, Overlap: enums.SCHEDULE_OVERLAP_POLICY_SKIP, CatchupWindow: catchUp,
+		})
 	}
-	_, err = r.Temporal.ScheduleClient().Create(ctx, client.ScheduleOptions{
-		ID:   id,
-		Spec: client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: observeEvery}}},
-		Action: &client.ScheduleWorkflowAction{
-			ID: id, Workflow: workflows.ObserveType, Args: []any{workflows.ObserveInput{HostID: hostID}},
-			TaskQueue: workflows.ControlQueue, WorkflowExecutionTimeout: observeEvery,
-		},
-		Overlap:       enums.SCHEDULE_OVERLAP_POLICY_SKIP,
-		CatchupWindow: catchUp,
-	})
 	if err != nil && !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("create schedule %s: %w", id, err)
+		return fmt.Errorf("schedule %s: %w", id, err)
 	}
 	return err
+}
+
+// scheduled reports whether a schedule is as it should be. The arguments are those of its id.
+func scheduled(s client.Schedule, every time.Duration, want *client.ScheduleWorkflowAction) bool {
+	action, ok := s.Action.(*client.ScheduleWorkflowAction)
+	return ok && action.Workflow == want.Workflow && action.TaskQueue == want.TaskQueue &&
+		action.WorkflowExecutionTimeout == want.WorkflowExecutionTimeout &&
+		s.Spec != nil && len(s.Spec.Intervals) == 1 && s.Spec.Intervals[0].Every == every &&
+		s.Policy != nil && s.Policy.Overlap == enums.SCHEDULE_OVERLAP_POLICY_SKIP && s.Policy.CatchupWindow == catchUp
 }
 
 // resubmit hands every open operation to its scope that no mutation works on, oldest first.
@@ -436,12 +461,5 @@ func (r *Recovery) expiries(ctx context.Context, epoch int) error {
 
 // tidy removes what nobody needs any more.
 func (r *Recovery) tidy(ctx context.Context) error {
-	now, err := r.Store.Now(ctx)
-	if err != nil {
-		return err
-	}
-	if err := r.Store.DeleteSelfChecks(ctx, now.Add(-selfChecks)); err != nil {
-		return err
-	}
 	return r.Store.DeleteOldRoles(ctx)
 }
