@@ -60,18 +60,27 @@ func build(c client.Client, queue string, o worker.Options) Worker {
 	return Worker{w: worker.New(c, queue, o), failed: failed}
 }
 
+// ControlActivities are what workflows do on the control queue. All are required.
+type ControlActivities struct {
+	Mutation  *activities.Mutation
+	Scope     *activities.Scope
+	Expiry    *activities.Expiry
+	Import    *activities.Import
+	Retention *activities.Retention
+}
+
 // Control returns a worker for the control queue. Any number may run.
-func Control(c client.Client, m *activities.Mutation, s *activities.Scope, x *activities.Expiry, i *activities.Import, r *activities.Retention) Worker {
+func Control(c client.Client, a ControlActivities) Worker {
 	w := build(c, workflows.ControlQueue, worker.Options{
 		StickyScheduleToStartTimeout:     stickyTimeout,
 		MaxConcurrentWorkflowTaskPollers: 4,
 	})
 	RegisterWorkflows(w.w)
-	w.w.RegisterActivity(m)
-	w.w.RegisterActivity(s)
-	w.w.RegisterActivity(x)
-	w.w.RegisterActivity(i.EndImport)
-	w.w.RegisterActivity(r)
+	w.w.RegisterActivity(a.Mutation)
+	w.w.RegisterActivity(a.Scope)
+	w.w.RegisterActivity(a.Expiry)
+	w.w.RegisterActivity(a.Import.EndImport)
+	w.w.RegisterActivity(a.Retention)
 	return w
 }
 

@@ -24,8 +24,7 @@ const replayDir = "testdata/replay"
 
 var typeOfFolder = map[string]string{
 	"mutation": workflows.MutationType, "scope": workflows.ScopeType, "observe": workflows.ObserveType,
-	"expiry": workflows.TemporaryServiceType, "import": workflows.ImportType,
-	"expiry": workflows.TemporaryServiceType, "retention": workflows.RetentionType,
+	"expiry": workflows.TemporaryServiceType, "import": workflows.ImportType, "retention": workflows.RetentionType,
 }
 
 // TestReplay_ReleasedHistoriesStillReplay is what allows an upgrade with open executions: the present code makes of every

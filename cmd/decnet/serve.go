@@ -61,7 +61,9 @@ func (p *process) workerRole() role {
 		}
 		g, gctx := errgroup.WithContext(ctx)
 		g.Go(func() error {
-			return worker.Control(p.temporal, mutation, scope, expiry, imported, retain).Run(gctx, func() { close(polls) })
+			return worker.Control(p.temporal, worker.ControlActivities{
+				Mutation: mutation, Scope: scope, Expiry: expiry, Import: imported, Retention: retain,
+			}).Run(gctx, func() { close(polls) })
 		})
 		g.Go(func() error { return worker.Intel(p.temporal, imported).Run(gctx, func() { close(reads) }) })
 		g.Go(func() error { return rec.Run(gctx) })

@@ -72,12 +72,15 @@ func setup(t *testing.T) *bundle {
 	box, err := secretbox.New(make([]byte, secretbox.KeyBytes))
 	require.NoError(t, err)
 	b.d = dispatch.New(b.store, c, box, quiet)
-	control := worker.Control(c, &activities.Mutation{
-		Store: b.store, Box: box, Pool: decky.Pool{Prefix: decky.LoopbackPool}, HostID: "h1", Now: time.Now,
-	}, &activities.Scope{Store: b.store, Temporal: c, MutationID: workflows.MutationID},
-		&activities.Expiry{Store: b.store, Accept: b.d.Accept, Hash: b.d.RequestHash, Now: time.Now},
-		&activities.Import{Store: b.store, Extractor: ingest.NewExtractor(nil), Log: quiet},
-		&activities.Retention{Store: b.store, Log: quiet})
+	control := worker.Control(c, worker.ControlActivities{
+		Mutation: &activities.Mutation{
+			Store: b.store, Box: box, Pool: decky.Pool{Prefix: decky.LoopbackPool}, HostID: "h1", Now: time.Now,
+		},
+		Scope:     &activities.Scope{Store: b.store, Temporal: c, MutationID: workflows.MutationID},
+		Expiry:    &activities.Expiry{Store: b.store, Accept: b.d.Accept, Hash: b.d.RequestHash, Now: time.Now},
+		Import:    &activities.Import{Store: b.store, Extractor: ingest.NewExtractor(nil), Log: quiet},
+		Retention: &activities.Retention{Store: b.store, Log: quiet},
+	})
 	host := worker.Runtime(c, "h1", &activities.Runtime{Store: b.store, Runtime: b.rt, Now: time.Now, Log: quiet},
 		&activities.Files{Store: b.store, Now: time.Now, Log: quiet})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))

@@ -62,10 +62,13 @@ func setup(t *testing.T) *bundle {
 	b.recovery = &recovery.Recovery{
 		Store: b.store, Temporal: b.temporal, Namespace: namespace, Dispatcher: b.dispatch, Log: quiet, Ready: func() {},
 	}
-	i := b.importer(b.store)
-	b.start(worker.Control(b.temporal, &activities.Mutation{Store: b.store, Box: box, Pool: decky.Pool{Prefix: decky.LoopbackPool}, HostID: "h1", Now: time.Now},
-		&activities.Scope{Store: b.store, Temporal: b.temporal, MutationID: workflows.MutationID},
-		&activities.Expiry{Store: b.store, Accept: b.dispatch.Accept, Hash: b.dispatch.RequestHash, Now: time.Now}, i))
+	b.start(worker.Control(b.temporal, worker.ControlActivities{
+		Mutation:  &activities.Mutation{Store: b.store, Box: box, Pool: decky.Pool{Prefix: decky.LoopbackPool}, HostID: "h1", Now: time.Now},
+		Scope:     &activities.Scope{Store: b.store, Temporal: b.temporal, MutationID: workflows.MutationID},
+		Expiry:    &activities.Expiry{Store: b.store, Accept: b.dispatch.Accept, Hash: b.dispatch.RequestHash, Now: time.Now},
+		Import:    b.importer(b.store),
+		Retention: &activities.Retention{Store: b.store, Log: quiet},
+	}))
 	return b
 }
 

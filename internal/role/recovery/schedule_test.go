@@ -2,7 +2,6 @@ package recovery_test
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -29,10 +28,8 @@ import (
 	"github.com/decnet/decnet/workflows"
 )
 
-var quiet = slog.New(slog.DiscardHandler)
-
-// bundle is a database with a host, next to a Temporal that may be exchanged for an empty one.
-type bundle struct {
+// hosted is a database with a host, next to a Temporal that may be exchanged for an empty one.
+type hosted struct {
 	t        *testing.T
 	url      string
 	store    *db.Store
@@ -41,9 +38,9 @@ type bundle struct {
 	r        *recovery.Recovery
 }
 
-func setup(t *testing.T) *bundle {
+func setupHost(t *testing.T) *hosted {
 	t.Helper()
-	b := &bundle{t: t, url: dbtest.URL(t)}
+	b := &hosted{t: t, url: dbtest.URL(t)}
 	var err error
 	b.store, err = db.Open(t.Context(), b.url)
 	require.NoError(t, err)
@@ -53,7 +50,7 @@ func setup(t *testing.T) *bundle {
 	return b
 }
 
-func (b *bundle) newTemporal() {
+func (b *hosted) newTemporal() {
 	b.t.Helper()
 	address, namespace := embeddedtest.Temporal(b.t)
 	c, err := client.Dial(client.Options{HostPort: address, Namespace: namespace, Logger: temporallog.NewStructuredLogger(quiet)})
@@ -65,20 +62,20 @@ func (b *bundle) newTemporal() {
 	b.r = &recovery.Recovery{Store: b.store, Temporal: c, Namespace: namespace, Dispatcher: b.d, Log: quiet, Ready: func() {}}
 }
 
-func (b *bundle) pass() {
+func (b *hosted) pass() {
 	b.t.Helper()
 	_, err := b.r.Pass(b.t.Context())
 	require.NoError(b.t, err)
 }
 
-func (b *bundle) schedule(id string) *client.ScheduleDescription {
+func (b *hosted) schedule(id string) *client.ScheduleDescription {
 	b.t.Helper()
 	d, err := b.temporal.ScheduleClient().GetHandle(b.t.Context(), id).Describe(b.t.Context())
 	require.NoError(b.t, err)
 	return d
 }
 
-func (b *bundle) requireRetention() {
+func (b *hosted) requireRetention() {
 	b.t.Helper()
 	s := b.schedule(workflows.RetentionScheduleID).Schedule
 	require.Equal(b.t, 10*time.Minute, s.Spec.Intervals[0].Every)
@@ -92,7 +89,7 @@ func (b *bundle) requireRetention() {
 
 func TestPass_SchedulesWhatRecurs(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	b := setupHost(t)
 	b.pass()
 	b.requireRetention()
 	b.schedule(workflows.ObserveScheduleID("h1"))
@@ -112,7 +109,7 @@ func TestPass_SchedulesWhatRecurs(t *testing.T) {
 // A schedule of an earlier release becomes that of this one; one that somebody paused stays paused.
 func TestPass_CorrectsSchedules(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	b := setupHost(t)
 	b.pass()
 	handle := b.temporal.ScheduleClient().GetHandle(t.Context(), workflows.RetentionScheduleID)
 	require.NoError(t, handle.Update(t.Context(), client.ScheduleUpdateOptions{
@@ -132,7 +129,7 @@ func TestPass_CorrectsSchedules(t *testing.T) {
 	require.True(t, b.schedule(workflows.RetentionScheduleID).Schedule.State.Paused)
 }
 
-func (b *bundle) exec(sql string, args ...any) {
+func (b *hosted) exec(sql string, args ...any) {
 	b.t.Helper()
 	conn, err := pgx.Connect(b.t.Context(), b.url)
 	require.NoError(b.t, err)
@@ -141,7 +138,7 @@ func (b *bundle) exec(sql string, args ...any) {
 	require.NoError(b.t, err)
 }
 
-func (b *bundle) settings(class db.RetentionClass) db.Retention {
+func (b *hosted) settings(class db.RetentionClass) db.Retention {
 	b.t.Helper()
 	all, err := b.store.Retention(b.t.Context())
 	require.NoError(b.t, err)
@@ -157,7 +154,7 @@ func (b *bundle) settings(class db.RetentionClass) db.Retention {
 // TestRetention_RunsFromItsSchedule has real workers carry out passes that are asked for: of the settings as they are then.
 func TestRetention_RunsFromItsSchedule(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	b := setupHost(t)
 	require.Equal(t, fault.Unavailable, fault.KindOf(b.d.RunRetention(t.Context())), "before recovery")
 	b.pass()
 	artifacts := t.TempDir()
@@ -184,10 +181,12 @@ func TestRetention_RunsFromItsSchedule(t *testing.T) {
 	}, time.Minute, 50*time.Millisecond)
 }
 
-func (b *bundle) work(artifacts string) {
+func (b *hosted) work(artifacts string) {
 	b.t.Helper()
-	control := worker.Control(b.temporal, &activities.Mutation{}, &activities.Scope{}, &activities.Expiry{},
-		&activities.Retention{Store: b.store, Log: quiet})
+	control := worker.Control(b.temporal, worker.ControlActivities{
+		Mutation: &activities.Mutation{}, Scope: &activities.Scope{}, Expiry: &activities.Expiry{}, Import: &activities.Import{},
+		Retention: &activities.Retention{Store: b.store, Log: quiet},
+	})
 	host := worker.Runtime(b.temporal, "h1", &activities.Runtime{Store: b.store, Look: func(context.Context) error { return nil }},
 		&activities.Files{Store: b.store, Tree: retention.Tree{Artifacts: artifacts}, Now: time.Now, Log: quiet})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(b.t.Context()))
