@@ -6,6 +6,8 @@ import (
 	"os"
 	"path"
 	"strings"
+
+	"github.com/decnet/decnet/internal/ingest"
 )
 
 // Outcome is what became of a file that was to be removed.
@@ -53,7 +55,7 @@ func (f File) ours() bool {
 	}
 	switch f.Kind {
 	case Artifact:
-		return keyPattern.MatchString(f.Owner) && storedPattern.MatchString(f.Name)
+		return keyPattern.MatchString(f.Owner) && ingest.ValidStoredAs(f.Name)
 	case Recording:
 		_, ok := f.Day()
 		return ok && keyPattern.MatchString(f.Owner) && Recorded(f.Service)

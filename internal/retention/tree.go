@@ -60,9 +60,8 @@ func (f File) Day() (day time.Time, ok bool) {
 
 // Names of bus sheet section 6; \z and not $, so that a trailing line feed does not pass.
 var (
-	keyPattern     = regexp.MustCompile(`\A[a-z0-9][a-z0-9-]{0,62}\z`)
+	keyPattern     = regexp.MustCompile(`\A[a-z0-9][a-z0-9-]{0,71}\z`)
 	servicePattern = regexp.MustCompile(`\A[a-z0-9][a-z0-9-]{0,31}\z`)
-	storedPattern  = regexp.MustCompile(`\A\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z_[a-f0-9]{12}_[A-Za-z0-9._-]{1,255}\z`)
 	shardPattern   = regexp.MustCompile(`\Asessions-\d{4}-\d{2}-\d{2}\.jsonl\z`)
 	logPattern     = regexp.MustCompile(`\A[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.log\z`)
 	idPattern      = regexp.MustCompile(`\A[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\z`)
