@@ -205,7 +205,7 @@ func TestReadImport_Cowrie(t *testing.T) {
 	require.Equal(t, im.Report.Kinds["cowrie.session.closed"], i.count("outbox WHERE topic = 'attacker.session.ended'"))
 	require.EqualValues(t, 2, i.count("attackers"))
 	require.Positive(t, i.count("credentials"))
-	require.Equal(t, []string{"import:svr-1"}, i.texts("SELECT DISTINCT decky_key || coalesce(decky_id::text, '') FROM events"), "no decky of ours")
+	require.Equal(t, []string{"svr-1"}, i.texts("SELECT DISTINCT decky_key || coalesce(decky_id::text, '') FROM events"), "no decky of ours")
 	require.Equal(t, []string{"svr-1"}, i.texts("SELECT DISTINCT sensor FROM events"), "the source is marked")
 	require.Equal(t, []string{"2026-01-02"}, i.texts("SELECT DISTINCT to_char(time AT TIME ZONE 'UTC', 'YYYY-MM-DD') FROM events"), "original times")
 	require.Zero(t, i.count("deckies"))

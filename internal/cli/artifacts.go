@@ -56,8 +56,11 @@ type artifactView struct {
 }
 
 func (v artifactView) content() string {
-	if v.Available {
+	switch {
+	case v.Available:
 		return "available"
+	case v.StoredAs == "":
+		return "at its sensor"
 	}
 	return "gone"
 }

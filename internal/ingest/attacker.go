@@ -31,7 +31,7 @@ type Attacker struct {
 	Services   []string
 	Interacted []string
 	Scanned    []string
-	// Deckies are the keys of real deckies in order of first contact.
+	// Deckies are the keys of deckies and of foreign sensors, in order of first contact.
 	Deckies []string
 	// VictimDomains are the domains mail was addressed to, sorted. Whole addresses are never kept.
 	VictimDomains []string
@@ -53,7 +53,7 @@ func (a *Attacker) Add(e *Event) {
 		case ClassNoise:
 		}
 	}
-	if k := e.Source.DeckyKey; k != "" && !e.Source.Imported() && !strings.HasPrefix(k, internalPrefix) {
+	if k := e.Source.DeckyKey; k != "" && !strings.HasPrefix(k, internalPrefix) {
 		b.Deckies = []string{k}
 	}
 	a.Merge(b)

@@ -36,11 +36,11 @@ func TestAttacker_AddsUp(t *testing.T) {
 	a.Add(mutated)
 	require.Equal(t, ingest.Attacker{
 		Addr: netip.MustParseAddr("192.0.2.7"), FirstSeen: at(3), LastSeen: at(9), Events: 7,
-		Services: []string{"ftp", "http", "prober", "ssh"}, Interacted: []string{"ssh"}, Scanned: []string{"http", "prober"}, Deckies: []string{"b", "a", "c"},
+		Services: []string{"ftp", "http", "prober", "ssh"}, Interacted: []string{"ssh"}, Scanned: []string{"http", "prober"}, Deckies: []string{"b", "a", "c", "cowrie"},
 	}, a)
 	path, ok := a.Traversal()
 	require.True(t, ok)
-	require.Equal(t, "b → a → c", path)
+	require.Equal(t, "b → a → c → cowrie", path)
 
 	var single ingest.Attacker
 	single.Add(on("a", "ssh", "connect", 1))

@@ -4,7 +4,7 @@ import "github.com/google/uuid"
 
 // Source says where a line was collected: what the control plane knows itself, never what a line claims.
 type Source struct {
-	// DeckyKey is the key of contracts section 1; for imports `import:<sensor>`.
+	// DeckyKey is the key of contracts section 1; the sensor's name for imports, of which there is no decky.
 	DeckyKey string
 	// DeckyName is the decky's name; the sensor's for imports.
 	DeckyName string
@@ -22,7 +22,7 @@ const importPrefix = "import:"
 
 // ImportSource returns the source of lines imported from a foreign sensor. service may be empty.
 func ImportSource(sensor, service string) Source {
-	return Source{DeckyKey: importPrefix + sensor, DeckyName: sensor, Service: service, Sensor: sensor}
+	return Source{DeckyKey: sensor, DeckyName: sensor, Service: service, Sensor: sensor}
 }
 
 // Imported reports whether the lines come from a foreign sensor. Such lines make no decky and no transcript.

@@ -317,7 +317,7 @@ func TestReader_Sensors(t *testing.T) {
 	t.Parallel()
 	e := one(t, line(t, "cowrie.session.connect", obj{"sensor": "Honey_Pot.Example"}))
 	require.Regexp(t, `^honey-pot-example-[0-9a-f]{12}$`, e.Source.Sensor)
-	require.Equal(t, "import:"+e.Source.Sensor, e.Source.DeckyKey)
+	require.Equal(t, e.Source.Sensor, e.Source.DeckyKey)
 	require.NotEqual(t, e.Source.Sensor, one(t, line(t, "cowrie.session.connect", obj{"sensor": "honey-pot.example"})).Source.Sensor)
 }
 
