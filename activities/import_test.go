@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -435,47 +434,23 @@ func TestReadImport_UnforeseenErrorEndsAfterManyAttempts(t *testing.T) {
 	require.True(t, app.NonRetryable())
 }
 
-// captured returns logs of real attacks to develop against, whose folder DECNET_CAPTURED_LOGS names. They are no part of the
-// repository.
-func captured(t *testing.T) []string {
-	t.Helper()
-	dir := os.Getenv("DECNET_CAPTURED_LOGS")
-	if dir == "" {
-		t.Skip("SKIPPED: no captured logs to read; set DECNET_CAPTURED_LOGS to a folder with cowrie/*.json")
-	}
-	files, err := filepath.Glob(filepath.Join(dir, "cowrie", "*.json"))
-	require.NoError(t, err)
-	require.NotEmpty(t, files, "no cowrie/*.json in %s", dir)
-	return files
-}
-
 func TestReadImport_CapturedLogs(t *testing.T) {
 	t.Parallel()
-	files := captured(t)
+	files := cowrietest.Captured(t)
 	i := newImporter(t)
 	for _, name := range files {
 		content, err := os.ReadFile(name)
 		require.NoError(t, err)
-		// The reference is jq -R 'fromjson? | .eventid'.
-		kinds, malformed, total := map[string]int64{}, int64(0), int64(0)
-		for line := range strings.Lines(string(content)) {
-			total++
-			var e struct{ EventID string }
-			if json.Unmarshal([]byte(line), &e) != nil {
-				malformed++
-				continue
-			}
-			kinds[e.EventID]++
-		}
+		want := cowrietest.NewReference(content)
 		before := i.count("events")
 		im := i.read(imports.Cowrie, content)
 		require.Equal(t, imports.Succeeded, im.State)
-		require.Equal(t, kinds, im.Report.Kinds)
-		require.Equal(t, total, im.Report.Read)
-		require.Equal(t, malformed, im.Report.Read-im.Report.Kept)
+		require.Equal(t, want.Kinds, im.Report.Kinds)
+		require.Equal(t, want.Lines, im.Report.Read)
+		require.Equal(t, want.Malformed, im.Report.Read-im.Report.Kept)
 		require.Equal(t, im.Report.Kept, im.Stored, "no two lines are one")
 		require.Equal(t, im.Stored, i.count("events")-before)
-		if malformed > 0 {
+		if want.Malformed > 0 {
 			require.EqualValues(t, 1, im.Report.Skipped[foreign.Truncated], "the last line is cut off")
 		}
 		t.Logf("%s: %d lines, %d stored, %v", filepath.Base(name), im.Report.Read, im.Stored, im.Report.Skipped)

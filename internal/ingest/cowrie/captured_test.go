@@ -2,52 +2,27 @@ package cowrie_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/decnet/decnet/internal/ingest/cowrie/cowrietest"
 	"github.com/decnet/decnet/internal/ingest/foreign"
 )
 
-// captured returns the captured logs to develop against, whose folder DECNET_CAPTURED_LOGS names. They are no part of the
-// repository.
-func captured(t testing.TB) []string {
-	t.Helper()
-	dir := os.Getenv("DECNET_CAPTURED_LOGS")
-	if dir == "" {
-		t.Skip("SKIPPED: no captured logs to read; set DECNET_CAPTURED_LOGS to a folder with cowrie/*.json")
-	}
-	files, err := filepath.Glob(filepath.Join(dir, "cowrie", "*.json"))
-	require.NoError(t, err)
-	require.NotEmpty(t, files, "no cowrie/*.json in %s", dir)
-	return files
-}
-
 func TestReader_CapturedLogs(t *testing.T) {
 	t.Parallel()
-	for _, name := range captured(t) {
+	for _, name := range cowrietest.Captured(t) {
 		data, err := os.ReadFile(name)
 		require.NoError(t, err)
-		// The reference: what the standard library makes of each line.
-		kinds, malformed := map[string]int64{}, int64(0)
-		lines := strings.Split(strings.TrimSuffix(string(data), "\n"), "\n")
-		for _, l := range lines {
-			var e struct{ EventID string }
-			if json.Unmarshal([]byte(l), &e) != nil {
-				malformed++
-				continue
-			}
-			kinds[e.EventID]++
-		}
+		want := cowrietest.NewReference(data)
 		all, rep := readAll(t, bytes.NewReader(data))
-		require.Equal(t, kinds, rep.Kinds, name)
-		require.EqualValues(t, len(lines), rep.Read)
-		require.Equal(t, malformed, rep.Read-rep.Kept, "everything that is JSON is kept")
+		require.Equal(t, want.Kinds, rep.Kinds, name)
+		require.Equal(t, want.Lines, rep.Read)
+		require.Equal(t, want.Malformed, rep.Read-rep.Kept, "everything that is JSON is kept")
 		t.Logf("%s: %+v", filepath.Base(name), rep)
 		keys := map[string]bool{}
 		for _, e := range all {
