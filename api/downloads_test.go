@@ -254,7 +254,7 @@ func TestCast(t *testing.T) {
 		return line{src: src, kind: "session_opened", from: intruder, fields: []string{"sid", sid}}
 	}
 	lost := strings.Replace(sidA, "5", "6", 1)
-	b.ingest(t, opened(source("web-01", "ssh"), sidA), opened(source("web-01", "ssh"), lost), opened(ingest.ImportSource("web-01", "ssh"), sidA))
+	b.ingest(t, opened(source("web-01", "ssh"), sidA), opened(source("web-01", "ssh"), lost), opened(ingest.ImportSource("old-pot", "ssh"), sidA))
 	ids := map[string]string{}
 	for _, s := range b.list(t, auth.Viewer, "/sessions") {
 		ids[s["decky_key"].(string)+s["session"].(string)] = s["id"].(string)
@@ -268,7 +268,7 @@ func TestCast(t *testing.T) {
 [0.600000, "o", "<b>"]
 [0.600000, "m", "recording was cut here"]
 `, string(r.body))
-	for _, id := range []string{ids["web-01"+lost], ids["import:web-01"+sidA]} {
+	for _, id := range []string{ids["web-01"+lost], ids["old-pot"+sidA]} {
 		r := b.do(t, call{as: auth.Operator, method: http.MethodGet, path: "/sessions/" + id + "/cast"})
 		require.Equal(t, "recording_not_found", r.code(t))
 	}

@@ -132,7 +132,7 @@ func TestEvents_FiltersAndSearch(t *testing.T) {
 		"service=ssh":                   8,
 		"service=ssh&type=command":      2,
 		"decky=web-02":                  2,
-		"decky=import:old-pot":          1,
+		"decky=old-pot":                 1,
 		"attacker=" + intruder:          8,
 		"attacker=::ffff:" + intruder:   8,
 		"attacker=2001:DB8:0::66":       2,
@@ -160,7 +160,7 @@ func TestEvents_FiltersAndSearch(t *testing.T) {
 	require.Equal(t, "startup", first["type"])
 	require.Nil(t, first["attacker_ip"])
 	require.Equal(t, "service started", first["msg"])
-	imported := b.list(t, auth.Viewer, "/events?decky=import:old-pot")[0]
+	imported := b.list(t, auth.Viewer, "/events?decky=old-pot")[0]
 	require.Equal(t, "old-pot", imported["sensor"])
 	require.Nil(t, first["sensor"])
 	same := b.must(t, http.StatusOK, call{as: auth.Viewer, method: http.MethodGet, path: "/events/" + first["id"].(string)}).json(t)
@@ -240,7 +240,7 @@ func TestAttackers_ListAndOne(t *testing.T) {
 	all := b.list(t, auth.Viewer, "/attackers")
 	require.Len(t, all, 2)
 	require.Equal(t, intruder, all[0]["ip"])
-	require.Equal(t, "web-01 → mail-01", all[0]["traversal"])
+	require.Equal(t, "web-01 → mail-01 → old-pot", all[0]["traversal"])
 	require.Equal(t, []any{"victim.org"}, all[0]["victim_domains"])
 	require.EqualValues(t, 8, all[0]["event_count"])
 	require.EqualValues(t, 2, all[0]["command_count"])

@@ -87,10 +87,12 @@ func (w talker) talk(random *rand.Rand) error {
 func TestChaos_Ingest(t *testing.T) {
 	s := roleSystem{harness.StartRoles(t)}
 	services := []string{"ssh", "telnet", "ftp", "redis"}
-	answer, err := s.client().Do(harness.Within(t, startLimit), http.MethodPost, "/deckies",
-		map[string]any{"name": "web-01", "services": services}, "Prefer", "wait=60")
+	ctx := harness.Within(t, startLimit)
+	_, err := s.client().Persist(ctx, http.MethodPost, "/deckies", map[string]any{"name": "web-01", "services": services})
 	require.NoError(t, err)
-	require.Equal(t, http.StatusCreated, answer.Status, "%s", answer.Body)
+	require.NoError(t, s.client().WaitQuiescent(ctx))
+	answer, err := s.client().Do(ctx, http.MethodGet, "/deckies/web-01", nil)
+	require.NoError(t, err)
 	var decky harness.Decky
 	require.NoError(t, answer.Decode(&decky))
 

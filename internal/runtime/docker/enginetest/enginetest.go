@@ -2,12 +2,15 @@
 package enginetest
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -25,15 +28,32 @@ var start = sync.OnceValue(func() string {
 		return "only root can contain containers"
 	}
 	if docker.Answers(ctx, "") {
-		return ""
+		return unusable(ctx)
 	}
 	_, file, _, _ := runtime.Caller(0)
 	script := filepath.Join(filepath.Dir(file), "../../../../scripts/docker-engine.sh")
 	if out, err := exec.CommandContext(ctx, script).CombinedOutput(); err != nil {
 		return fmt.Sprintf("none could be started: %v\n%s", err, out)
 	}
-	return ""
+	return unusable(ctx)
 })
+
+// unusable says why an engine that answers cannot make images, "" if it can. Inside a changed root that is no mount point,
+// for one, engines cannot unpack anything.
+func unusable(ctx context.Context) string {
+	cmd := exec.CommandContext(ctx, "docker", "import", "-")
+	var empty bytes.Buffer
+	if err := tar.NewWriter(&empty).Close(); err != nil {
+		return err.Error()
+	}
+	cmd.Stdin = &empty
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Sprintf("it makes no images: %v\n%s", err, out)
+	}
+	_ = exec.CommandContext(ctx, "docker", "rmi", strings.TrimSpace(string(out))).Run()
+	return ""
+}
 
 // Require skips the test, loudly, where there is no engine and none can be started.
 func Require(tb testing.TB) {
