@@ -27,6 +27,7 @@ import (
 
 	"github.com/decnet/decnet/db/dbsqlc"
 	"github.com/decnet/decnet/internal/clock"
+	"github.com/decnet/decnet/internal/fault"
 )
 
 //go:embed migrations/*.sql
@@ -85,8 +86,27 @@ func (s *Store) Close() { s.pool.Close() }
 // Ping reports whether the database answers, as a fault when it does not.
 func (s *Store) Ping(ctx context.Context) error { return interpret(s.pool.Ping(ctx)) }
 
-// Migrate brings the schema up to date. Several processes may call it at once: a session lock lets one of them work.
+// Migrate brings the schema up to date. Several processes may call it at once: a session lock lets one of them work. A database
+// that goes away meanwhile is waited for until ctx ends.
 func (s *Store) Migrate(ctx context.Context) error {
+	return Patiently(ctx, func() error { return s.migrate(ctx) })
+}
+
+// Patiently calls fn, with growing pauses, until ctx ends or fn gives something other than what a database gives that is away.
+// A process that starts meanwhile waits for it so, instead of ending.
+func Patiently(ctx context.Context, fn func() error) error {
+	try := func() (struct{}, error) {
+		err := fn()
+		if err != nil && fault.KindOf(interpret(err)) != fault.Unavailable {
+			err = backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}
+	_, err := backoff.Retry(ctx, try, backoff.WithMaxElapsedTime(0))
+	return err
+}
+
+func (s *Store) migrate(ctx context.Context) error {
 	conn := stdlib.OpenDBFromPool(s.pool)
 	defer func() { _ = conn.Close() }()
 	locker, err := lock.NewPostgresSessionLocker()

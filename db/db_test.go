@@ -271,3 +271,27 @@ func TestChooseRuntime_AnotherOneIsRefusedOnlyWhileDeckiesExist(t *testing.T) {
 	require.NoError(t, store.ChooseRuntime(t.Context(), "docker"))
 	require.NoError(t, store.ChooseRuntime(t.Context(), "process"))
 }
+
+// TestMigrate_WaitsForADatabaseThatGoesAway: a role that starts while Postgres is restarted must not end for it.
+func TestMigrate_WaitsForADatabaseThatGoesAway(t *testing.T) {
+	t.Parallel()
+	url := dbtest.URL(t)
+	killer, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	defer func() { _ = killer.Close(context.WithoutCancel(t.Context())) }()
+	store, err := db.Open(t.Context(), url)
+	require.NoError(t, err)
+	defer store.Close()
+	done := make(chan error, 1)
+	killed := 0
+	for range 5 {
+		go func() { done <- store.Migrate(t.Context()) }()
+		for range 40 {
+			tag, err := killer.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+			require.NoError(t, err)
+			killed += int(tag.RowsAffected())
+		}
+		require.NoError(t, <-done)
+	}
+	require.Positive(t, killed)
+}

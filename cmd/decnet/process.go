@@ -151,7 +151,7 @@ func (p *process) serve(ctx context.Context, ready func(), roles ...role) error 
 // keep runs one role for as long as ctx lasts and keeps its row up to date.
 func (p *process) keep(ctx context.Context, r role, ready func()) error {
 	instance := db.RoleInstance{ID: uuid.Must(uuid.NewV7()), Role: r.name, HostID: p.hostID, PID: os.Getpid()}
-	if err := p.store.StartRole(ctx, instance); err != nil {
+	if err := db.Patiently(ctx, func() error { return p.store.StartRole(ctx, instance) }); err != nil {
 		return err
 	}
 	go p.touch(ctx, instance.ID)

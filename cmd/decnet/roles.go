@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/decnet/decnet/db"
 	"github.com/decnet/decnet/internal/config"
 	"github.com/decnet/decnet/internal/fault"
 	"github.com/decnet/decnet/internal/secretbox"
@@ -65,7 +66,7 @@ func runRole(cmd *cobra.Command, in invocation, name string) error {
 
 // runAlone serves one role, its health and metrics, and writes the ready file.
 func (p *process) runAlone(ctx context.Context, name string) error {
-	if err := p.learnPool(ctx); err != nil {
+	if err := db.Patiently(ctx, func() error { return p.learnPool(ctx) }); err != nil {
 		return err
 	}
 	r, err := p.roleNamed(ctx, name)
@@ -122,7 +123,7 @@ func (p *process) roleNamed(ctx context.Context, name string) (role, error) {
 		if err != nil {
 			return role{}, fault.New(fault.Invalid, "listen_taken", "cannot listen on %s", p.cfg.Listen).Wrap(err)
 		}
-		if err := p.requireAdmin(ctx); err != nil {
+		if err := db.Patiently(ctx, func() error { return p.requireAdmin(ctx) }); err != nil {
 			return role{}, err
 		}
 		return p.apiRole(ctx, l)

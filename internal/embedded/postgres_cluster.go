@@ -172,7 +172,7 @@ func (h clusterHome) serverArgs() []string {
 		"ident_file=" + h.identFile(),
 		"cluster_name=decnet",
 		"max_connections=200",
-		"shared_buffers=64MB",
+		"shared_buffers=256MB", // the newest tenth of a log of a million events, and its indexes
 		"huge_pages=off",
 		"jit=off", // compiling costs more than it saves on our short queries
 		"max_logical_replication_workers=0",

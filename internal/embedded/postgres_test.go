@@ -54,7 +54,7 @@ func TestPostgres_RoleIsNoSuperuserAndSettingsHold(t *testing.T) {
 	require.Equal(t, "false", query(t, p.URL(), "SELECT rolsuper::text FROM pg_roles WHERE rolname = current_user"))
 	for name, want := range map[string]string{
 		"listen_addresses": "", "fsync": "on", "synchronous_commit": "on", "jit": "off",
-		"shared_buffers": "64MB", "max_connections": "200", "server_encoding": "UTF8", "lc_collate": "C",
+		"shared_buffers": "256MB", "max_connections": "200", "server_encoding": "UTF8", "lc_collate": "C",
 	} {
 		require.Equal(t, want, query(t, p.URL(), "SELECT current_setting('"+name+"')"), name)
 	}
