@@ -137,9 +137,13 @@ func (v *View) findEvents(ctx context.Context, f EventFilter) ([]int64, error) {
 	if err != nil {
 		return nil, err
 	}
+	var whole *string // of the query, unless all of it is looked up
+	if indexed != f.Query.Document {
+		whole = &f.Query.Document
+	}
 	return v.q.FindEventsByDocument(ctx, dbsqlc.FindEventsByDocumentParams{
 		Indexed:    indexed,
-		BeforeTime: p.BeforeTime, BeforeID: p.BeforeID, Since: p.Since, Query: f.Query.Document, Fields: p.Fields,
+		BeforeTime: p.BeforeTime, BeforeID: p.BeforeID, Since: p.Since, Query: whole, Fields: p.Fields,
 		HideSecrets: p.HideSecrets, SecretFields: p.SecretFields, MaxRows: p.MaxRows,
 	})
 }

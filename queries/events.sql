@@ -36,19 +36,20 @@ LEFT JOIN (
 GROUP BY part.n ORDER BY part.n;
 
 -- name: FindEventsByDocument :many
--- Finds all through events_document and sorts them: MATERIALIZED keeps the planner from walking the order, for which what
+-- Finds all through events_document and sorts them: OFFSET 0 keeps the planner from walking the order, for which what
 -- FindEventsAmongNewest did not find is too rare. Only @indexed is looked up, a part of @query that is rare; the function behind
--- the operator is for no index.
-WITH found AS MATERIALIZED (
+-- the operator is for no index, and not called at all when there is no more to @query.
+SELECT id FROM (
     SELECT id, time FROM events
     WHERE document @@ sqlc.arg(indexed)::text::tsquery
-      AND ts_match_vq(document, sqlc.arg(query)::text::tsquery)
+      AND (sqlc.narg(query)::text IS NULL OR ts_match_vq(document, sqlc.narg(query)::text::tsquery))
       AND (sqlc.narg(before_time)::timestamptz IS NULL OR (time, id) < (sqlc.narg(before_time), @before_id::bigint))
       AND (sqlc.narg(since)::timestamptz IS NULL OR time >= sqlc.narg(since))
       AND (sqlc.narg(fields)::jsonb IS NULL OR fields @> sqlc.narg(fields))
       AND NOT (@hide_secrets::bool AND fields ?| sqlc.arg(secret_fields)::text[])
-)
-SELECT id FROM found ORDER BY time DESC, id DESC LIMIT @max_rows;
+    OFFSET 0
+) AS found
+ORDER BY time DESC, id DESC LIMIT @max_rows;
 
 -- name: GetEvents :many
 SELECT id, received_at, time, decky_key, decky_name, topology_id, sensor, service, type, class, attacker_id, attacker_ip,

@@ -118,36 +118,36 @@ func (q *Queries) FindEventsAmongNewest(ctx context.Context, arg FindEventsAmong
 }
 
 const findEventsByDocument = `-- name: FindEventsByDocument :many
-WITH found AS MATERIALIZED (
+SELECT id FROM (
     SELECT id, time FROM events
-    WHERE document @@ $2::text::tsquery
-      AND ts_match_vq(document, $3::text::tsquery)
-      AND ($4::timestamptz IS NULL OR (time, id) < ($4, $5::bigint))
-      AND ($6::timestamptz IS NULL OR time >= $6)
-      AND ($7::jsonb IS NULL OR fields @> $7)
-      AND NOT ($8::bool AND fields ?| $9::text[])
-)
-SELECT id FROM found ORDER BY time DESC, id DESC LIMIT $1
+    WHERE document @@ $1::text::tsquery
+      AND ($2::text IS NULL OR ts_match_vq(document, $2::text::tsquery))
+      AND ($3::timestamptz IS NULL OR (time, id) < ($3, $4::bigint))
+      AND ($5::timestamptz IS NULL OR time >= $5)
+      AND ($6::jsonb IS NULL OR fields @> $6)
+      AND NOT ($7::bool AND fields ?| $8::text[])
+    OFFSET 0
+) AS found
+ORDER BY time DESC, id DESC LIMIT $9
 `
 
 type FindEventsByDocumentParams struct {
-	MaxRows      int32
 	Indexed      string
-	Query        string
+	Query        *string
 	BeforeTime   *time.Time
 	BeforeID     int64
 	Since        *time.Time
 	Fields       json.RawMessage
 	HideSecrets  bool
 	SecretFields []string
+	MaxRows      int32
 }
 
-// Finds all through events_document and sorts them: MATERIALIZED keeps the planner from walking the order, for which what
+// Finds all through events_document and sorts them: OFFSET 0 keeps the planner from walking the order, for which what
 // FindEventsAmongNewest did not find is too rare. Only @indexed is looked up, a part of @query that is rare; the function behind
-// the operator is for no index.
+// the operator is for no index, and not called at all when there is no more to @query.
 func (q *Queries) FindEventsByDocument(ctx context.Context, arg FindEventsByDocumentParams) ([]int64, error) {
 	rows, err := q.db.Query(ctx, findEventsByDocument,
-		arg.MaxRows,
 		arg.Indexed,
 		arg.Query,
 		arg.BeforeTime,
@@ -156,6 +156,7 @@ func (q *Queries) FindEventsByDocument(ctx context.Context, arg FindEventsByDocu
 		arg.Fields,
 		arg.HideSecrets,
 		arg.SecretFields,
+		arg.MaxRows,
 	)
 	if err != nil {
 		return nil, err
