@@ -9,7 +9,7 @@ const Mask = "********"
 // form's body, a header, a statement.
 var (
 	secretKeys = []string{"secret_printable", "secret_b64", "pw_hash"}
-	beside     = []string{"args", "body", "cmd", "command", "data", "headers", "input", "line", "query", "salt", "sql"}
+	beside     = []string{"args", "body", "cmd", "command", "data", "headers", "input", "line", "query", "response", "salt", "sql"}
 )
 
 // SecretFields returns the names of the fields that hold a captured secret, sorted.

@@ -146,3 +146,14 @@ func eventOf(t *testing.T, line string) ingest.Event {
 	r := parse(t, line)
 	return ingest.NewEvent(ingest.Source{DeckyKey: "web-01", DeckyName: "web-01", Service: "http"}, &r)
 }
+
+func TestShown(t *testing.T) {
+	t.Parallel()
+	require.True(t, ingest.CarriesSecret(func(k string) bool { return k == "secret_b64" }))
+	require.False(t, ingest.CarriesSecret(func(k string) bool { return k == "body" }))
+	for key, want := range map[string][2]bool{ // without a secret beside it, and with one
+		"principal": {true, true}, "body": {true, false}, "response": {true, false}, "secret_printable": {false, false},
+	} {
+		require.Equal(t, want, [2]bool{ingest.Shown(key, false), ingest.Shown(key, true)}, key)
+	}
+}
