@@ -147,11 +147,15 @@ func (t *TTY) echo(s string) {
 	}
 }
 
-// running switches between line editing and cooked mode. What was typed but not entered stays for the next prompt.
+// running switches between line editing and cooked mode. What was typed but not entered stays for the next prompt; a Ctrl-C that
+// came right behind the line is meant for the command.
 func (t *TTY) running(on bool, interrupt context.CancelFunc) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.foreign, t.interrupt, t.noEcho, t.unechoed = on, interrupt, false, len(t.buf)
+	if on && len(t.buf) > 0 && (t.buf[0] == 3 || t.buf[0] == 28) {
+		t.cooked(t.buf[0])
+	}
 	if !on {
 		t.buf = append(t.buf, t.pending...)
 		t.pending = nil

@@ -212,6 +212,10 @@ func TestShell_OnATerminal(t *testing.T) {
 		require.NoError(t, err)
 		out.Wait(t, step[1])
 	}
+	interrupts := strings.Count(out.String(), "^C")
+	_, err = io.WriteString(in, "sleep 100\r\x03") // before the command has begun
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return strings.Count(out.String(), "^C") > interrupts }, 10*time.Second, 5*time.Millisecond)
 	require.NoError(t, s.WindowChange(50, 132))
 	require.Eventually(t, func() bool { return strings.Contains(b.recorded(t), `"ch":"r","d":"132x50"`) }, 5*time.Second, 5*time.Millisecond)
 	_, err = io.WriteString(in, "exit 5\r")
