@@ -393,7 +393,6 @@ func (r *Recovery) schedule(ctx context.Context, id string, every time.Duration,
 	case errors.As(err, &missing):
 		_, err = r.Temporal.ScheduleClient().Create(ctx, client.ScheduleOptions{
 			ID: id, Spec: spec, Action: action, Overlap: enums.SCHEDULE_OVERLAP_POLICY_SKIP, CatchupWindow: catchUp,
-			TriggerImmediately: true,
 		})
 	}
 	if err != nil && !errors.Is(err, context.Canceled) {
